@@ -1,0 +1,90 @@
+"""What the benchmarks work on: photographs made on the spot, random weights, manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from generators.naflow import NAFlow, NAFlowConfig
+from generators.seeds import standard_normal, stream_rng, uniform
+from generators.weights_file import bundled, save_weights
+from pipeline.manifest.models import CorpusManifest
+
+__all__ = ["corpus_manifest", "naflow_weights", "write_photographs"]
+
+_BUNDLED = "naflow-polyu"
+
+
+def write_photographs(folder: Path, count: int, side: int) -> Path:
+    """Write smooth random pictures with a little grain; PNG keeps about half of their bytes.
+
+    Args:
+        folder: Created if it is not there.
+        count: How many, each different.
+        side: Height and width, pixels.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        rng = stream_rng(number, "photograph")
+        coarse = rng.random((max(2, side // 32), max(2, side // 32), 3), dtype=np.float32)
+        smooth = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+        grain = rng.standard_normal((side, side, 3), dtype=np.float32)
+        picture = np.clip(220 * smooth + 15 + 2 * grain, 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{number:05d}.png"), picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    return folder
+
+
+def naflow_weights(folder: Path) -> Path:
+    """Return the bundled weights of NAFlow, or random ones of the same shape; speed is the same."""
+    found = bundled().get(_BUNDLED)
+    if found is not None:
+        return found
+    cameras = tuple(f"camera_{100 * (number + 1):05d}" for number in range(34))
+    config = NAFlowConfig(configurations=cameras, models="noise")
+    model = NAFlow(config)
+    seeds = list(range(4))
+    clean = uniform(seeds, (3, 64, 64), "clean")
+    model.initialise(0.05 * standard_normal(seeds, (3, 64, 64), "noise"), clean)
+    path = folder / "random-naflow.safetensors"
+    save_weights(
+        path,
+        family="naflow",
+        config=config.to_dict(),
+        tensors=model.state_dict(),
+        license="none: random numbers",
+    )
+    return path
+
+
+def corpus_manifest(
+    output: Path,
+    *,
+    source: Mapping[str, Any],
+    patches: Mapping[str, Any],
+    generator: Mapping[str, Any],
+    rows_per_shard: int,
+    formats: tuple[str, ...] = ("hdf5", "parquet"),
+    precision: str = "float32",
+) -> CorpusManifest:
+    """Return the manifest of a corpus of 64x64 patches without a report."""
+    return CorpusManifest.model_validate(
+        {
+            "kind": "corpus",
+            "seed": 1,
+            "sources": [dict(source)],
+            "splits": {"train": 1.0, "val": 0.0, "test": 0.0},
+            "patches": {"size": 64, **patches},
+            "generators": [dict(generator)],
+            "output": {
+                "path": str(output),
+                "formats": list(formats),
+                "rows_per_shard": rows_per_shard,
+            },
+            "resources": {"precision": precision},
+            "report": False,
+        }
+    )

@@ -1,0 +1,34 @@
+"""The benchmarks by name; each is imported when it is run."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from benchmarks.results import Effort, Line
+
+__all__ = ["BENCHMARKS", "run"]
+
+BENCHMARKS = {
+    "pipeline": ("pipeline_rate", "Whole pipeline against a bare loop over the generator."),
+    "naflow-sampling": ("naflow_rate", "NAFlow sampling in units of one 3x3 convolution."),
+    "memory": ("memory", "Peak memory at 20,000 patches over that at 2,000."),
+    "plan-million": ("planning", "Planning one million patches."),
+    "hdf5-reads": ("reads", "Random reads from HDF5 against a folder of PNG pairs."),
+    "import-times": ("imports", "Imports and --help against an empty Python process."),
+}
+
+
+def run(name: str, effort: Effort, folder: Path) -> list[Line]:
+    """Run one benchmark.
+
+    Args:
+        name: A key of :data:`BENCHMARKS`.
+        effort: How much to measure.
+        folder: An empty folder to work in.
+    """
+    module = importlib.import_module(f"benchmarks.{BENCHMARKS[name][0]}")
+    measure = cast("Callable[[Effort, Path], list[Line]]", module.measure)
+    return measure(effort, folder)

@@ -1,0 +1,178 @@
+"""Noise generators by name: the physics of noise, without files, clusters or a command line.
+
+The registry holds text (``module:Class``), so importing this package imports nothing else; a
+generator's module, and torch with it, is loaded when the generator is described or made. Other
+distributions add generators through the entry point group ``noisemill.generators``, each entry
+``name = module:Class``.
+
+A generator's parameters are the keyword arguments of its constructor, or, for one with trained
+weights, of its class method ``from_weights(path, **parameters)``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from generators.base import Domain, Need, NoiseGenerator
+
+__all__ = ["Description", "create", "describe", "has_parameter", "is_trained", "names"]
+
+_GROUP = "noisemill.generators"
+_BUILT_IN = {
+    "awgn": "generators.parametric:AWGN",
+    "camera": "generators.camera:SimulatedCamera",
+    "heteroscedastic": "generators.parametric:Heteroscedastic",
+    "naflow": "generators.naflow_sampling:NAFlowGenerator",
+    "poisson-gaussian": "generators.parametric:PoissonGaussian",
+    "spatially-variant-awgn": "generators.parametric:SpatiallyVariantAWGN",
+}
+
+
+class Description(NamedTuple):
+    """What a generator is, before it is made.
+
+    Args:
+        accepts: Domain it reads; some generators have a parameter that changes it.
+        gives: Domain it returns; likewise.
+        needs: What it always needs; a parameter may add to it.
+        summary: First line of its documentation.
+    """
+
+    accepts: Domain
+    gives: Domain
+    needs: frozenset[Need]
+    summary: str
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all generators, built in and installed, sorted."""
+    return tuple(sorted(_targets()))
+
+
+def describe(name: str) -> Description:
+    """Return what a generator reads, gives and needs.
+
+    Raises:
+        ValueError: If there is no such generator.
+    """
+    cls = _load(name)
+    summary = (inspect.getdoc(cls) or "").partition("\n")[0]
+    return Description(cls.accepts, cls.gives, frozenset(cls.needs), summary)
+
+
+def create(name: str, *, params: Mapping[str, Any], weights: Path | None = None) -> NoiseGenerator:
+    """Make a generator.
+
+    Args:
+        name: Registry name.
+        params: Its parameters, as a manifest gives them.
+        weights: File of trained weights, for generators that have them.
+
+    Raises:
+        ValueError: If the name is unknown, a parameter is unknown, missing or wrong, or weights are
+            given to a generator without or withheld from one with.
+
+    Example:
+        >>> create("awgn", params={"sigma": 25}).gives
+        'srgb'
+    """
+    cls = _load(name)
+    factory = getattr(cls, "from_weights", None)
+    if factory is None and weights is not None:
+        raise ValueError(
+            f"generator '{name}' has no trained weights; remove `weights` ({weights})."
+        )
+    if factory is not None and weights is None:
+        raise ValueError(
+            f"generator '{name}' needs trained weights; set `weights` to bundled weights by name "
+            "or to a .safetensors file."
+        )
+    arguments = () if factory is None else (weights,)
+    make = cls if factory is None else factory
+    _check_names(name, make, skip=len(arguments), params=params)
+    try:
+        made: NoiseGenerator = make(*arguments, **params)
+    except (TypeError, ValueError) as error:
+        text, about = str(error), f"generator '{name}'"
+        raise ValueError(text if text.startswith(about) else f"{about}: {text}") from error
+    return made
+
+
+def has_parameter(name: str, parameter: str) -> bool:
+    """Tell whether a generator takes a parameter.
+
+    Raises:
+        ValueError: If there is no such generator.
+    """
+    cls = _load(name)
+    return parameter in inspect.signature(getattr(cls, "from_weights", cls)).parameters
+
+
+def is_trained(name: str) -> bool:
+    """Tell whether a generator is made from trained weights.
+
+    Raises:
+        ValueError: If there is no such generator.
+    """
+    return hasattr(_load(name), "from_weights")
+
+
+def _targets() -> dict[str, str]:
+    """Return name -> ``module:Class`` of every generator.
+
+    Raises:
+        ValueError: If a plug-in takes the name of a built-in: a manifest would silently mean
+            something else on the machine where it is installed.
+    """
+    found = dict(_BUILT_IN)
+    for entry in entry_points(group=_GROUP):
+        if entry.name in found and found[entry.name] != entry.value:
+            owner = entry.dist.name if entry.dist else "an unknown distribution"
+            raise ValueError(
+                f"plug-in generator '{entry.name}' of {owner} ({entry.value}) has the name of "
+                f"{found[entry.name]}; uninstall it or rename its entry point."
+            )
+        found[entry.name] = entry.value
+    return found
+
+
+def _load(name: str) -> Any:
+    """Return the class of a generator."""
+    targets = _targets()
+    if name not in targets:
+        close = difflib.get_close_matches(name, targets, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise ValueError(
+            f"there is no generator '{name}'; there are {', '.join(sorted(targets))}.{hint}"
+        )
+    module, _, attribute = targets[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _check_names(name: str, make: Any, *, skip: int, params: Mapping[str, Any]) -> None:
+    """Refuse parameters that ``make`` does not take, and the lack of those it must have."""
+    accepted = list(inspect.signature(make).parameters.values())[skip:]
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted):
+        return
+    allowed = [p.name for p in accepted]
+    unknown = sorted(set(params) - set(allowed))
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], allowed, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise ValueError(
+            f"generator '{name}' has no parameter {', '.join(repr(u) for u in unknown)}; "
+            f"it has {', '.join(allowed) or 'none'}.{hint}"
+        )
+    lacking = [p.name for p in accepted if p.default is p.empty and p.name not in params]
+    if lacking:
+        raise ValueError(
+            f"generator '{name}' needs parameter {', '.join(repr(p) for p in lacking)}; "
+            f"its parameters are {', '.join(allowed)}."
+        )

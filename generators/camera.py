@@ -1,0 +1,252 @@
+"""A simulated camera: the photograph is taken again, by a sensor with noise.
+
+    photograph > unprocess > mosaic > sensor at an ISO speed > develop > noisy photograph
+                                    > no sensor              > develop > clean photograph
+
+The noise is made where it arises, on the sensor's electrons (:mod:`generators.sensor`), and
+reaches sRGB through demosaicing, colour matrix, gamma and tone curve (:mod:`generators.isp`). It is
+therefore correlated between neighbours and channels, strongest where the curves are steepest, and
+gone in blown highlights: what white noise on sRGB lacks.
+
+The clean image of the pair is developed too, from the noiseless mosaic, so that the pair differs by
+noise and not by what mosaic and demosaic do to edges.
+
+Nothing is clipped or quantised that a camera would not: the converter and the development are part
+of the device. White balance, brightness and colour matrix are drawn for each row as in the paper:
+red gain U[1.9, 2.4], blue gain U[1.5, 1.9], brightness gain 1 / N(0.8, 0.1), and a random mixture
+of four cameras' matrices.
+
+Differs from the paper: the brightness divisor is kept within [0.5, 1], since a gain below 1 would
+need a sensor brighter than white; shot and read noise follow from a sensor and an ISO speed instead
+of a fitted log-linear law; row noise and quantisation are added.
+
+Everything runs on the CPU, whatever the request's device: photons are counted one by one there.
+
+Source: Brooks et al. 2019, "Unprocessing images for learned raw denoising", CVPR.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from generators.base import Domain, Need, NoiseRequest, NoiseSample, Params
+from generators.checks import check_choice, check_number, check_range, check_request
+from generators.isp import MATRICES, Rendering, develop, mosaic, unprocess
+from generators.seeds import stream_rng
+from generators.sensor import SENSORS, Sensor
+
+__all__ = ["SimulatedCamera"]
+
+_RED, _BLUE = (1.9, 2.4), (1.5, 1.9)
+_BRIGHTNESS_MEAN, _BRIGHTNESS_STD, _BRIGHTNESS_ENDS = 0.8, 0.1, (0.5, 1.0)
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what "grey" means to image readers
+
+
+@final
+class SimulatedCamera:
+    """Unprocess a photograph, expose a noisy sensor with it, and develop it again.
+
+    Args:
+        camera: Name of a generic sensor (``phone``, ``compact``, ``full-frame``), or a mapping with
+            all fields of :class:`generators.sensor.Sensor`.
+        iso: ISO speed; ``[low, high]`` to draw one for each row, uniformly in log ISO and rounded;
+            ``{one_of: [...]}`` to choose one for each row; or ``"shot"`` for the row's own, which
+            is then needed.
+        output: ``srgb`` for a photograph, ``raw`` for packed RGGB of half the size.
+        matrix: ``random``, or the name of one camera's colour matrix (``generators.isp.MATRICES``).
+        white_balance: ``random``, or ``[red gain, blue gain]``, each >= 1.
+        brightness: ``random``, or the brightness gain, >= 1.
+
+    Raises:
+        ValueError: If a parameter is unknown or out of range.
+
+    Example:
+        >>> sorted(SimulatedCamera(iso="shot").needs)
+        ['iso']
+    """
+
+    name = "camera"
+    multiple = 2
+    revision = 1
+    accepts: Domain = "srgb"
+    gives: Domain = "srgb"
+    needs: frozenset[Need] = frozenset()
+
+    def __init__(
+        self,
+        *,
+        camera: str | Mapping[str, Any] = "phone",
+        iso: float | str | Sequence[float] | Mapping[str, Any] = 1600,
+        output: Domain = "srgb",
+        matrix: str = "random",
+        white_balance: str | Sequence[float] = "random",
+        brightness: str | float = "random",
+    ) -> None:
+        self._camera, self._sensor = _read_sensor(camera)
+        self._speeds = _Speeds(iso, self._sensor)
+        if self._speeds.from_shot:
+            self.needs = frozenset({"iso"})
+        check_choice("output", output, ("srgb", "raw"))
+        self.gives = output
+        self._matrix = check_choice("matrix", matrix, ("random", *MATRICES))
+        self._white_balance = None if white_balance == "random" else _read_gains(white_balance)
+        self._brightness = (
+            None if brightness == "random" else check_number("brightness", brightness, low=1.0)
+        )
+
+    def sample(self, request: NoiseRequest) -> NoiseSample:
+        """Take each row's photograph again.
+
+        Args:
+            request: sRGB images, 3 channels or 1; H and W even and at least 4. A grey image is
+                photographed as a grey scene and its luma is returned.
+
+        Returns:
+            The developed pair in [0, 1], or, for raw, the clean mosaic in [0, 1] and the noisy raw,
+            which may be negative. Sensor, ISO and development are recorded.
+
+        Raises:
+            ValueError: If H or W does not suit a Bayer mosaic, or an ISO is below the base.
+        """
+        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
+        image = request.context.clean
+        _check_size(image)
+        isos = self._speeds.draw(request)
+        params = [self._draw(seed, iso) for seed, iso in zip(request.seeds, isos, strict=True)]
+        # Row by row: powers, sines and convolutions may differ in the last bit with the size of the
+        # batch, and one bit in an expected photon count can change the count.
+        pairs = [
+            self._photograph(image[i : i + 1].cpu(), params[i], request.seeds[i])
+            for i in range(len(image))
+        ]
+        clean, noisy = (torch.cat(images).to(image.device) for images in zip(*pairs, strict=True))
+        return NoiseSample(clean=clean, noisy=noisy, params=params)
+
+    def _photograph(self, image: Tensor, params: Params, seed: int) -> tuple[Tensor, Tensor]:
+        """Return the clean and the noisy picture of one row."""
+        rendering = _rendering(params)
+        clean = mosaic(unprocess(image.expand(-1, 3, -1, -1), rendering))
+        noisy = self._sensor.expose(clean, [float(params["iso"])], [seed])
+        if self.gives == "raw":
+            return clean, noisy
+        clean, noisy = develop(clean, rendering), develop(noisy, rendering)
+        return (_luma(clean), _luma(noisy)) if image.shape[1] == 1 else (clean, noisy)
+
+    def _draw(self, seed: int, iso: int) -> Params:
+        """Return what one row is developed with, as JSON scalars."""
+        # All numbers are drawn whatever is fixed, so fixing one leaves the others as they were.
+        rng = stream_rng(seed, "rendering")
+        shares = rng.random(len(MATRICES))
+        red, blue = rng.uniform(*_RED), rng.uniform(*_BLUE)
+        divisor = rng.normal(_BRIGHTNESS_MEAN, _BRIGHTNESS_STD)
+        divisor = min(max(divisor, _BRIGHTNESS_ENDS[0]), _BRIGHTNESS_ENDS[1])
+        if self._white_balance is not None:
+            red, blue = self._white_balance
+        gain = 1.0 / divisor if self._brightness is None else self._brightness
+        drawn: dict[str, float | int | str] = {
+            "camera": self._camera,
+            "iso": iso,
+            "red_gain": float(red),
+            "blue_gain": float(blue),
+            "brightness_gain": float(gain),
+            "matrix": self._matrix,
+        }
+        for name, share in zip(MATRICES, shares / shares.sum(), strict=True):
+            chosen = float(self._matrix == name)
+            drawn[f"matrix_{name}"] = float(share) if self._matrix == "random" else chosen
+        return drawn
+
+
+class _Speeds:
+    """Where the ISO speed of a row comes from."""
+
+    def __init__(self, iso: object, sensor: Sensor) -> None:
+        self.from_shot = iso == "shot"
+        self._choices: list[int] = []
+        self._range: tuple[float, float] | None = None
+        if self.from_shot:
+            return
+        if isinstance(iso, list | tuple):
+            self._range = check_range("iso", iso, low=sensor.base_iso)
+        elif isinstance(iso, Mapping):
+            self._choices = _read_choices(iso, sensor)
+        elif isinstance(iso, str):
+            raise ValueError(
+                "iso must be a number, a range [low, high], {one_of: [...]} or 'shot'; "
+                f"it is {iso!r}."
+            )
+        else:
+            self._choices = [_read_speed("iso", iso, sensor)]
+
+    def draw(self, request: NoiseRequest) -> list[int]:
+        """Return the ISO speed of each row."""
+        if self.from_shot:
+            return [int(iso or 0) for iso in request.context.shots.iso]
+        rngs = (stream_rng(seed, "iso") for seed in request.seeds)
+        if self._range is None:
+            return [self._choices[int(rng.integers(len(self._choices)))] for rng in rngs]
+        low, high = (math.log(end) for end in self._range)
+        return [round(math.exp(rng.uniform(low, high))) for rng in rngs]
+
+
+def _read_sensor(camera: object) -> tuple[str, Sensor]:
+    """Return the label and the sensor of the ``camera`` parameter."""
+    if isinstance(camera, Mapping):
+        expected = {field.name for field in fields(Sensor)}
+        if set(camera) != expected:
+            raise ValueError(
+                f"camera as a mapping needs exactly {', '.join(sorted(expected))}; "
+                f"it has {', '.join(sorted(map(str, camera))) or 'nothing'}."
+            )
+        return "custom", Sensor(**camera)
+    name = check_choice("camera", camera, tuple(SENSORS))
+    return name, SENSORS[name]
+
+
+def _read_choices(iso: Mapping[str, Any], sensor: Sensor) -> list[int]:
+    speeds = iso.get("one_of")
+    if set(iso) != {"one_of"} or not isinstance(speeds, list | tuple) or not speeds:
+        raise ValueError(f"iso as a mapping must be {{one_of: [speed, ...]}}; it is {dict(iso)!r}.")
+    return [_read_speed(f"iso.one_of[{i}]", speed, sensor) for i, speed in enumerate(speeds)]
+
+
+def _read_speed(name: str, value: object, sensor: Sensor) -> int:
+    speed = check_number(name, value, low=1.0)
+    sensor.electrons_at_white(speed)
+    return round(speed)
+
+
+def _read_gains(value: object) -> tuple[float, float]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"white_balance must be 'random' or [red, blue]; it is {value!r}.")
+    red, blue = (check_number(f"white_balance[{i}]", v, low=1.0) for i, v in enumerate(value))
+    return red, blue
+
+
+def _check_size(image: Tensor) -> None:
+    height, width = image.shape[2:]
+    if height % 2 or width % 2 or min(height, width) < 4:
+        raise ValueError(
+            f"generator 'camera' needs an even height and width of at least 4, because a Bayer "
+            f"mosaic repeats every 2 pixels; clean is {height} by {width}. Use an even patch size."
+        )
+
+
+def _rendering(params: Params) -> Rendering:
+    return Rendering.from_weights(
+        [[float(params[f"matrix_{name}"]) for name in MATRICES]],
+        red=[float(params["red_gain"])],
+        blue=[float(params["blue_gain"])],
+        brightness=[float(params["brightness_gain"])],
+    )
+
+
+def _luma(rgb: Tensor) -> Tensor:
+    r, g, b = rgb.unbind(1)
+    return (_LUMA[0] * r + _LUMA[1] * g + _LUMA[2] * b)[:, None]

@@ -1,0 +1,373 @@
+"""NAFlow as a generator: choosing a latent distribution, drawing from it, decoding it.
+
+Four ways to choose the distribution (:mod:`generators.naflow_latent`):
+
+    label        that of the row's camera and ISO
+    random       one class drawn uniformly a row
+    rank         the k-th most likely class for a noisy reference
+    noise-aware  a blend that suits a noisy reference, no metadata needed (the paper's Algorithm 1)
+
+With the ``reference`` weighting the decoded noise is finally brought to the reference's own level:
+it is multiplied by the ratio of the two standard deviations. What a flow has not learnt of a scene
+is mostly its level, and this one number is measured to a few percent on a 64x64 patch. Where the
+reference is another picture, the ratio is measured by decoding onto that picture.
+
+Source: Kim et al. 2024, "sRGB Real Noise Modeling via Noise-Aware Sampling with Normalizing Flows"
+(ICLR), section 4.3 and Algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, final, get_args
+
+import torch
+from torch import Tensor
+
+from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample, Params
+from generators.checks import check_choice, check_number, check_request
+from generators.naflow import GREY_LEVELS, NAFlow, NAFlowConfig, configuration_name, perturb
+from generators.naflow_folded import FoldedNAFlow
+from generators.naflow_latent import (
+    LatentDistribution,
+    LatentGaussian,
+    Weighting,
+    blend,
+    follow_reference,
+)
+from generators.seeds import standard_normal, stream_rng, uniform
+from generators.shots import ShotBatch
+from generators.weights_file import load_weights
+
+__all__ = ["NAFlowGenerator", "Sampling"]
+
+Sampling = Literal["noise-aware", "label", "rank", "random"]
+# A ratio of levels beyond this means that reference and clean image do not belong together.
+_LEVELS = (0.5, 2.0)
+
+
+@final
+class NAFlowGenerator:
+    """A trained normalizing flow with one latent Gaussian per camera and ISO.
+
+    Args:
+        model: The trained network.
+        sampling: How the latent Gaussian is chosen.
+        weighting: How ``noise-aware`` blends.
+        camera: Camera of every row, for photographs without metadata.
+        iso: ISO of every row, likewise.
+        rank: k of ``rank``, 1 for the most likely.
+        strength: n0 of the ``reference`` weighting: how many latent positions (8x8 pixels each)
+            the class is worth against the reference.
+        temperature: Factor on the drawn deviation; 1 samples the model. With the ``reference``
+            weighting, factor on the noise itself.
+        precision: ``bf16`` runs the subnetworks in bfloat16; the flow's path stays float32.
+
+    Raises:
+        ValueError: If a parameter is out of range or the configuration is unknown.
+    """
+
+    name = "naflow"
+    revision = 1
+    accepts: Domain = "srgb"
+    gives: Domain = "srgb"
+    color_only = True
+    needs: frozenset[Need] = frozenset()
+
+    def __init__(
+        self,
+        model: NAFlow,
+        *,
+        sampling: Sampling = "noise-aware",
+        weighting: Weighting = "reference",
+        camera: str | None = None,
+        iso: int | None = None,
+        rank: int = 1,
+        strength: float = 64.0,
+        temperature: float = 1.0,
+        precision: Literal["float32", "bf16"] = "float32",
+    ) -> None:
+        check_choice("sampling", sampling, get_args(Sampling))
+        check_choice("weighting", weighting, get_args(Weighting))
+        check_choice("precision", precision, ("float32", "bf16"))
+        check_number("strength", strength, low=0.0, open_low=True)
+        check_number("temperature", temperature, low=0.0)
+        gaussians = model.prior_mean.shape[0]
+        if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= gaussians:
+            raise ValueError(
+                f"rank must be a whole number from 1 to {gaussians}, the number of the weights' "
+                f"Gaussians; it is {rank!r}."
+            )
+        self._model = model.eval().requires_grad_(False)
+        self._sampling, self._weighting, self._rank = sampling, weighting, rank
+        self._strength, self._temperature = strength, temperature
+        self._camera, self._iso = camera, iso
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._device = model.prior_mean.device
+        if sampling == "label" and camera is not None and iso is not None:
+            self._rows_of(ShotBatch.same(1, camera=camera, iso=iso))
+        self.needs = self._find_needs()
+        self._encoder = model.encoder_maps()
+        self._folded = FoldedNAFlow(model, dtype=self._dtype)
+
+    @classmethod
+    def from_weights(
+        cls,
+        path: Path,
+        *,
+        sampling: Sampling = "noise-aware",
+        weighting: Weighting = "reference",
+        camera: str | None = None,
+        iso: int | None = None,
+        rank: int = 1,
+        strength: float = 64.0,
+        temperature: float = 1.0,
+        precision: Literal["float32", "bf16"] = "float32",
+    ) -> NAFlowGenerator:
+        """Load a weights file; parameters as in the constructor.
+
+        Raises:
+            ValueError: If the file is damaged or of another family, or a parameter is wrong.
+        """
+        return cls(
+            _load(path),
+            sampling=sampling,
+            weighting=weighting,
+            camera=camera,
+            iso=iso,
+            rank=rank,
+            strength=strength,
+            temperature=temperature,
+            precision=precision,
+        )
+
+    @property
+    def multiple(self) -> int:
+        """What height and width must be divisible by."""
+        return 1 << self._model.config.levels
+
+    @property
+    def configurations(self) -> tuple[str, ...]:
+        """Names ``camera_ISO`` that the weights know."""
+        return self._model.config.configurations
+
+    def place(self, device: str) -> None:
+        """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
+        self._device = torch.device(device)
+        self._model.to(self._device)
+        self._encoder = self._model.encoder_maps()
+        self._folded = FoldedNAFlow(self._model, dtype=self._dtype)
+
+    @torch.inference_mode()
+    def sample(self, request: NoiseRequest) -> NoiseSample:
+        """Draw a latent for each row and decode it onto the row's clean image.
+
+        Args:
+            request: sRGB, three channels, height and width divisible by :attr:`multiple`.
+
+        Returns:
+            Noisy images, unclipped, on the CPU.
+
+        Raises:
+            ValueError: If the request lacks what :attr:`needs` names, or names a camera and ISO
+                that the weights do not know.
+        """
+        self._check(request)
+        clean = request.context.clean
+        latent, params = self._choose(request)
+        follows = self._sampling == "noise-aware" and self._weighting == "reference"
+        factor = 1.0 if follows else self._temperature
+        noise = self._decode(latent, clean, request.seeds, stream="latent", factor=factor)
+        if follows:
+            level = self._level(noise, latent, request)
+            noise = noise * (self._temperature * level[:, None, None, None])
+            params = [
+                {**row, "level": round(float(one), 4)}
+                for row, one in zip(params, level, strict=True)
+            ]
+        # The condition was perturbed; the noise is added to the clean image as it came.
+        return NoiseSample(clean=clean, noisy=clean + noise.contiguous().cpu(), params=params)
+
+    def _decode(
+        self,
+        latent: LatentDistribution,
+        clean: Tensor,
+        seeds: Sequence[int],
+        *,
+        stream: str,
+        factor: float,
+    ) -> Tensor:
+        """Draw latents and return the noise that they decode to on a clean image."""
+        clean = clean.to(self._device)
+        size = (clean.shape[2] // self.multiple, clean.shape[3] // self.multiple)
+        shape = (self._model.config.latent_channels, *size)
+        eps = standard_normal(seeds, shape, stream).to(self._device)
+        x = self._folded.decode(
+            latent.draw(factor * eps), self._perturbed(clean, seeds, f"{stream}-condition")
+        )
+        return x if self._model.config.models == "noise" else x - clean
+
+    def _level(self, noise: Tensor, latent: LatentDistribution, request: NoiseRequest) -> Tensor:
+        """Return what brings each row's noise to its reference's level, ``(B,)``."""
+        reference, partner = self._reference(request)
+        clean = request.context.clean
+        level = _spread(noise)
+        # Row by row: whether a neighbour's reference is another picture must not matter to a row.
+        own = [torch.equal(a, b) for a, b in zip(partner, clean, strict=True)]
+        if not all(own):
+            elsewhere = self._decode(latent, partner, request.seeds, stream="level", factor=1.0)
+            level = torch.where(torch.tensor(own).to(level.device), level, _spread(elsewhere))
+        return (_spread((reference - partner).to(level)) / level).clamp(*_LEVELS)
+
+    @torch.inference_mode()
+    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+        """Return log p(noisy | clean, camera, ISO), ``(B,)`` in nats, at the unperturbed condition.
+
+        Args:
+            noisy: ``(B, 3, H, W)`` float32.
+            context: Clean images and shots.
+
+        Raises:
+            ValueError: If the shapes differ or the weights do not know a camera and ISO.
+        """
+        if noisy.shape != context.clean.shape:
+            raise ValueError(
+                f"noisy is {tuple(noisy.shape)} and clean {tuple(context.clean.shape)}; a density "
+                "needs equal shapes."
+            )
+        rows = self._rows_of(self._shots(context.shots))
+        prepared = self._model.prepare(context.clean.to(self._device))
+        x = noisy.to(self._device)
+        if self._model.config.models == "noise":
+            x = x - context.clean.to(self._device)
+        z, ladj = self._model.encode(x, prepared, self._encoder)
+        likelihood = self._model.log_prior(z).gather(1, rows[:, None])[:, 0]
+        return (likelihood + ladj).cpu()
+
+    def _choose(self, request: NoiseRequest) -> tuple[LatentDistribution, Sequence[Params]]:
+        """Return one Gaussian a row and what to record of the choice."""
+        if self._sampling in ("noise-aware", "rank"):
+            return self._from_reference(request)
+        if self._sampling == "label":
+            rows = self._rows_of(self._shots(request.context.shots))
+        else:
+            classes = self._model.prior_mean.shape[0]
+            drawn = [int(stream_rng(s, "class").integers(classes)) for s in request.seeds]
+            rows = torch.tensor(drawn, device=self._device)
+        gaussian = LatentGaussian(self._model.prior_mean[rows], self._model.prior_std[rows])
+        names = [self._name(int(row)) for row in rows]
+        return gaussian, [{"configuration": name} for name in names]
+
+    def _from_reference(self, request: NoiseRequest) -> tuple[LatentDistribution, Sequence[Params]]:
+        z = self._encode_reference(request)
+        log_prior = self._model.log_prior(z)
+        means, stds = self._model.prior_mean, self._model.prior_std
+        if self._sampling == "rank":
+            rows = log_prior.argsort(dim=1, descending=True)[:, self._rank - 1]
+            gaussian = LatentGaussian(means[rows], stds[rows])
+            return gaussian, [{"configuration": self._name(int(row))} for row in rows]
+        positions = z.shape[2] * z.shape[3]
+        gaussian, weights = blend(
+            log_prior, means, stds, positions=positions, weighting=self._weighting
+        )
+        best = weights.argmax(dim=1)
+        params: list[dict[str, float | int | str]] = [
+            {"likeliest": self._name(int(row)), "weight": round(float(weights[i, row]), 4)}
+            for i, row in enumerate(best)
+        ]
+        if self._weighting == "reference":
+            return follow_reference(gaussian, z, strength=self._strength), params
+        return gaussian, params
+
+    def _encode_reference(self, request: NoiseRequest) -> Tensor:
+        reference, clean = (image.to(self._device) for image in self._reference(request))
+        u = uniform(request.seeds, reference.shape[1:], "dequantisation").to(self._device)
+        x = reference + (u - 0.5) / GREY_LEVELS
+        if self._model.config.models == "noise":
+            x = x - clean
+        condition = self._perturbed(clean, request.seeds, "reference-condition")
+        return self._folded.encode(x, condition)
+
+    def _reference(self, request: NoiseRequest) -> tuple[Tensor, Tensor]:
+        """Return the noisy reference and its clean partner."""
+        if request.reference is None:
+            raise ValueError(
+                f"generator '{self.name}' with sampling '{self._sampling}' needs 'reference'."
+            )
+        partner = request.reference_clean
+        clean = request.context.clean if partner is None else partner
+        if clean.shape != request.reference.shape:
+            raise ValueError(
+                f"reference is {tuple(request.reference.shape)} and its clean partner "
+                f"{tuple(clean.shape)}; they must be equal (give reference_clean)."
+            )
+        return request.reference, clean
+
+    def _perturbed(self, clean: Tensor, seeds: Sequence[int], stream: str) -> Tensor:
+        level = self._model.config.condition_noise
+        if level == 0:
+            return clean.clamp(0.0, 1.0)
+        normal = standard_normal(seeds, clean.shape[1:], stream).to(self._device)
+        return perturb(clean, normal, level)
+
+    def _shots(self, shots: ShotBatch) -> ShotBatch:
+        return ShotBatch(
+            camera=tuple(self._camera or camera for camera in shots.camera),
+            iso=tuple(self._iso or iso for iso in shots.iso),
+        )
+
+    def _rows_of(self, shots: ShotBatch) -> Tensor:
+        known = {name: i for i, name in enumerate(self._model.config.configurations)}
+        rows = []
+        for camera, iso in zip(shots.camera, shots.iso, strict=True):
+            name = (
+                configuration_name(camera, iso) if camera is not None and iso is not None else "?"
+            )
+            if name not in known:
+                raise ValueError(
+                    f"generator 'naflow' does not know camera {camera!r} at ISO {iso}; its weights "
+                    f"know {', '.join(_readable(name) for name in known)}."
+                )
+            rows.append(0 if self._model.config.single_prior else known[name])
+        return torch.tensor(rows, device=self._device)
+
+    def _name(self, row: int) -> str:
+        return "all" if self._model.config.single_prior else self._model.config.configurations[row]
+
+    def _find_needs(self) -> frozenset[Need]:
+        if self._sampling in ("noise-aware", "rank"):
+            return frozenset({"reference"})
+        needs: set[Need] = set()
+        if self._sampling == "label":
+            needs |= {"camera"} if self._camera is None else set()
+            needs |= {"iso"} if self._iso is None else set()
+        return frozenset(needs)
+
+    def _check(self, request: NoiseRequest) -> None:
+        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
+        self._model.config.check_image(request.context.clean)
+
+
+def _load(path: Path) -> NAFlow:
+    weights = load_weights(path, family="naflow")
+    try:
+        model = NAFlow(NAFlowConfig.from_dict(weights.config))
+        model.load_state_dict(weights.tensors, strict=True)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{path}: the tensors or the configuration are not those of this NAFlow ({error}); "
+            "train the weights again with this version."
+        ) from error
+    return model
+
+
+def _readable(configuration: str) -> str:
+    camera, _, iso = configuration.rpartition("_")
+    return f"{camera} ISO {int(iso)}"
+
+
+def _spread(noise: Tensor) -> Tensor:
+    """Return each row's standard deviation around its channels' means, ``(B,)``."""
+    centred = noise - noise.mean(dim=(2, 3), keepdim=True)
+    return centred.square().mean(dim=(1, 2, 3)).sqrt()

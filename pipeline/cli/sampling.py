@@ -1,0 +1,201 @@
+"""``noisemill sample``: noise on anybody's picture, or one sample of a corpus again."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from pipeline.cli.output import print_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from generators.base import NoiseGenerator
+
+    Pair = tuple[NDArray[Any], NDArray[Any]]
+
+__all__ = ["sample"]
+
+
+@click.command(short_help="Put noise on pictures.")
+@click.argument("images", nargs=-1)
+@click.option("--generator", help="Name of the generator; see `noisemill models`.")
+@click.option("--weights", help="Bundled weights by name, or a .safetensors file.")
+@click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="Its parameter.")
+@click.option("--camera", help="Camera of the shot.")
+@click.option("--iso", type=int, help="ISO of the shot.")
+@click.option("--reference", nargs=2, metavar="CLEAN NOISY", help="A real pair to follow.")
+@click.option("--seed", default=0, show_default=True, help="Equal seeds give equal noise.")
+@click.option("--out", default="noisy", show_default=True, help="Folder for the results.")
+@click.option("--corpus", help="Make a sample of this corpus again, by --id.")
+@click.option("--id", "sample_id", help="The sample's id.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def sample(
+    images: tuple[str, ...],
+    generator: str | None,
+    weights: str | None,
+    params: tuple[str, ...],
+    camera: str | None,
+    iso: int | None,
+    reference: tuple[str, str] | None,
+    seed: int,
+    out: str,
+    corpus: str | None,
+    sample_id: str | None,
+    as_json: bool,
+) -> None:
+    """Put noise on IMAGES and write PNG files of the same depth (TIFF for float and raw).
+
+    With --corpus and --id: make one sample of a corpus again, compare it with the stored pixels,
+    and write both images; exit with 1 if they differ.
+    """
+    if corpus is not None or sample_id is not None:
+        _again(corpus, sample_id, Path(out), as_json)
+        return
+    if not images or generator is None:
+        raise click.UsageError("give at least one image and --generator NAME.")
+    values = _params(params)
+    given = {"camera": camera, "iso": iso, "reference": reference}
+    made = _make(generator, weights, values, given)
+    _check_needs(made, given)
+    results = []
+    pair = None if reference is None else _read_pair(*reference)
+    for result in _sample_all(images, made, camera, iso, pair, seed, Path(out)):
+        results.append(result)
+        if "error" in result:
+            click.echo(f"Error: {result['error']}", err=True)
+        elif not as_json:
+            click.echo(result["noisy"])
+    if as_json:
+        print_json(results)
+    sys.exit(1 if any("error" in result for result in results) else 0)
+
+
+def _make(
+    name: str, weights: str | None, values: dict[str, Any], given: Mapping[str, object]
+) -> NoiseGenerator:
+    """Make the generator; the shot goes into parameters of that name, where it has them."""
+    import generators
+    from generators.weights_file import find
+    from pipeline.catalogue import default_weights
+
+    values = dict(values)
+    try:
+        if name == "naflow" and "sampling" not in values:
+            named = given["camera"] is not None or given["iso"] is not None
+            values["sampling"] = (
+                "noise-aware" if given["reference"] else "label" if named else "random"
+            )
+        for key in ("camera", "iso"):
+            if given[key] is not None and generators.has_parameter(name, key):
+                values.setdefault(key, given[key])
+        chosen = default_weights(name) if weights is None else weights
+        path = None if chosen is None else find(chosen)
+        return generators.create(name, params=values, weights=path)
+    except (ValueError, FileNotFoundError) as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _read_pair(clean: str, noisy: str) -> Pair:
+    from pipeline.images import read_pixels
+
+    pair = read_pixels(clean), read_pixels(noisy)
+    if pair[0].shape != pair[1].shape:
+        raise click.UsageError(
+            f"--reference: {clean} is {_size(pair[0])} and {noisy} is {_size(pair[1])}; a pair "
+            "shows the same pixels."
+        )
+    return pair
+
+
+def _size(pixels: NDArray[Any]) -> str:
+    height, width, channels = pixels.shape
+    return f"{width}x{height} with {'1 channel' if channels == 1 else f'{channels} channels'}"
+
+
+def _sample_all(
+    images: tuple[str, ...],
+    generator: NoiseGenerator,
+    camera: str | None,
+    iso: int | None,
+    reference: Pair | None,
+    seed: int,
+    out: Path,
+) -> Iterator[dict[str, str]]:
+    """Yield the result of each image: where it went, or why it could not be made."""
+    from pipeline.images import read_pixels
+    from pipeline.sample import add_noise, save_picture
+
+    used: Counter[str] = Counter()
+    for image in images:
+        stem = f"{Path(image).stem}_{generator.name}"
+        used[stem] += 1
+        # Two pictures of one name in different folders must not overwrite one another.
+        name = stem if used[stem] == 1 else f"{stem}-{used[stem]}"
+        try:
+            picture = read_pixels(image)
+        except ValueError as error:
+            yield {"image": image, "error": str(error)}
+            continue
+        try:
+            noisy = add_noise(
+                generator, picture, seed=seed, camera=camera, iso=iso, reference=reference
+            )
+        except ValueError as error:
+            grey = " The picture is grey: convert it to RGB first." * (picture.shape[2] == 1)
+            yield {"image": image, "error": f"{image}: {error}{grey}"}
+            continue
+        yield {"image": image, "noisy": str(save_picture(out / f"{name}.png", noisy))}
+
+
+def _check_needs(generator: NoiseGenerator, given: Mapping[str, object]) -> None:
+    """Refuse a call that lacks what the generator needs, or gives what it would ignore."""
+    import generators
+
+    lacking = [need for need in sorted(generator.needs) if given[need] is None]
+    if lacking:
+        raise click.UsageError(
+            f"generator '{generator.name}' needs {', '.join('--' + need for need in lacking)}."
+        )
+    for key, value in given.items():
+        used = key in generator.needs or generators.has_parameter(generator.name, key)
+        if value is not None and not used:
+            raise click.UsageError(f"generator '{generator.name}' has no use for --{key}.")
+
+
+def _params(texts: tuple[str, ...]) -> dict[str, Any]:
+    values = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"--param takes KEY=VALUE; got {text!r}.")
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise click.UsageError(f"--param {key}: {value!r} is no YAML value.") from None
+    return values
+
+
+def _again(corpus: str | None, sample_id: str | None, out: Path, as_json: bool) -> None:
+    from pipeline.sample import regenerate, save_picture
+
+    if corpus is None or sample_id is None:
+        raise click.UsageError("--corpus and --id go together.")
+    made = regenerate(corpus, sample_id)
+    files = {
+        name: str(save_picture(out / f"{sample_id}_{name}.png", pixels))
+        for name, pixels in (("clean", made.clean), ("noisy", made.noisy))
+    }
+    if as_json:
+        print_json({"sample_id": sample_id, "equal": made.equal, **files})
+    else:
+        verdict = "equal to" if made.equal else "DIFFERENT from"
+        click.echo(f"{sample_id}: made again, {verdict} the stored pixels.")
+        click.echo("\n".join(files.values()))
+    sys.exit(0 if made.equal else 1)

@@ -1,0 +1,90 @@
+"""Headers: what the plan must know of an image before any worker decodes it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.images.cache import Pixels
+from pipeline.images.errors import ImageError
+from pipeline.images.files import display, read_file
+from pipeline.images.pixels import read_pixels
+from pipeline.images.probe import probe
+from pipeline.images.rows import parse_row
+from pipeline.records import Depth
+
+__all__ = ["Header", "header_of", "read_header"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """An image before its pixels.
+
+    Args:
+        height: Pixels, after the orientation is applied.
+        width: Pixels, after the orientation is applied.
+        channels: 1 (grey) or 3 (colour), without an alpha channel; 4 for packed raw rows.
+        depth: Type of the samples.
+        sha256: SHA-256 of the file's bytes (of shape, type and pixels for a row of a corpus).
+        bytes: Size of the file (of the row's pixels).
+    """
+
+    height: int
+    width: int
+    channels: int
+    depth: Depth
+    sha256: str
+    bytes: int
+
+
+def read_header(uri: str) -> Header:
+    """Look at an image's structure and hash it, without decoding it.
+
+    An alpha channel is only looked at by :func:`pipeline.images.read_pixels`, which drops it where
+    it is opaque and refuses the image where it is not.
+
+    Args:
+        uri: As for :func:`pipeline.images.read_pixels`; rows of a corpus are read and hashed.
+
+    Raises:
+        ImageError: If the file cannot be read or used, or is cut short; the message names it.
+    """
+    if parse_row(uri) is not None:
+        return header_of(read_pixels(uri))
+    try:
+        data = read_file(uri)
+        found = probe(data)
+    except ImageError as error:
+        raise error.at(display(uri)) from error.__cause__
+    height, width = found.upright
+    return Header(
+        height=height,
+        width=width,
+        channels=found.channels,
+        depth=found.depth,
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+    )
+
+
+def header_of(pixels: Pixels) -> Header:
+    """Return the header of an image that has no file of its own: a row of a corpus."""
+    name = pixels.dtype.name
+    if name not in ("uint8", "uint16", "float32"):
+        raise ImageError(
+            "unsupported", f"samples of type {name}; expected uint8, uint16 or float32."
+        )
+    depth: Depth = "uint8" if name == "uint8" else "uint16" if name == "uint16" else "float32"
+    height, width, channels = pixels.shape
+    digest = hashlib.sha256(f"{height}x{width}x{channels} {name} ".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return Header(
+        height=height,
+        width=width,
+        channels=channels,
+        depth=depth,
+        sha256=digest.hexdigest(),
+        bytes=pixels.nbytes,
+    )

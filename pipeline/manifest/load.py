@@ -1,0 +1,103 @@
+"""Loading a manifest: read, expand, override, check, and tell every mistake at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.manifest.bundled import bundled_names, read_manifest_text
+from pipeline.manifest.check import check
+from pipeline.manifest.mistakes import ManifestError, Mistake
+from pipeline.manifest.models import CorpusManifest, TrainGeneratorManifest
+from pipeline.manifest.overrides import apply_overrides
+from pipeline.manifest.reader import read_tree
+from pipeline.manifest.tree import Tree
+
+__all__ = [
+    "LoadedManifest",
+    "ManifestError",
+    "Mistake",
+    "bundled_names",
+    "canonical_json",
+    "load_manifest",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedManifest:
+    """A manifest that has been read and checked.
+
+    Args:
+        manifest: The checked manifest, defaults filled in.
+        path: Where its file is.
+        data: What the file says after expansion and overrides, without defaults; JSON values only.
+        sha256: SHA-256 of :func:`canonical_json` of ``data``, hexadecimal.
+        tree: Where everything stands, for mistakes that are found later; ``None`` if not known.
+    """
+
+    manifest: CorpusManifest | TrainGeneratorManifest
+    path: str
+    data: dict[str, Any]
+    sha256: str
+    tree: Tree | None = field(default=None, repr=False, compare=False)
+
+    def mistake(self, *path: str | int, found: str, expected: str = "", hint: str = "") -> Mistake:
+        """Return a mistake at the line of a key, for what only later stages can find.
+
+        Args:
+            path: Keys and list places, e.g. ``"generators", 1, "params", "sigma"``.
+            found: What stands there.
+            expected: What is allowed instead.
+            hint: What to do.
+        """
+        tree = self.tree or Tree(self.path)
+        return tree.mistake(path, found, expected=expected, hint=hint)
+
+
+def canonical_json(data: Mapping[str, Any]) -> str:
+    """Return the one JSON text of some data: keys sorted, no blanks, ASCII only.
+
+    Example:
+        >>> canonical_json({"b": [1, 2.0], "a": "x"})
+        '{"a":"x","b":[1,2.0]}'
+    """
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def load_manifest(
+    name_or_path: str,
+    *,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+) -> LoadedManifest:
+    """Load a manifest.
+
+    Args:
+        name_or_path: Name of a bundled manifest (``quickstart``), or path of a YAML file: whatever
+            holds a ``/`` or ends in ``.yaml`` or ``.yml``.
+        overrides: ``key=value`` each, e.g. ``patches.size=32`` or ``sources.0.path=photos``.
+        environ: Environment of ``${VAR}``; that of the process if absent.
+
+    Returns:
+        The checked manifest.
+
+    Raises:
+        ManifestError: With every mistake of the file and of the overrides, whatever they hold.
+    """
+    environ = os.environ if environ is None else environ
+    source = read_manifest_text(name_or_path)
+    tree = read_tree(source.text, name=source.name, environ=environ)
+    if tree.data is None and (tree.mistakes or tree.broken):
+        raise ManifestError([*tree.mistakes, *(m for at in tree.broken.values() for m in at)])
+    apply_overrides(tree, overrides, environ=environ)
+    manifest, mistakes = check(tree)
+    if manifest is None:
+        raise ManifestError(mistakes)
+    digest = hashlib.sha256(canonical_json(tree.data).encode()).hexdigest()
+    return LoadedManifest(
+        manifest=manifest, path=source.path, data=tree.data, sha256=digest, tree=tree
+    )

@@ -1,0 +1,115 @@
+"""The recipe of a corpus: what of a manifest decides the pixels, and the generators it names.
+
+Two manifests with one recipe make byte-identical shards, however many actors work, wherever the
+output goes and whenever the run stops. So the plan's hash, and what shards carry, follow from the
+recipe and not from the whole manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import generators
+from generators.base import NoiseGenerator
+from generators.weights_file import card, find, sha256_of_file
+from pipeline.canonical import sha256_of
+from pipeline.manifest.models import CorpusManifest, GeneratorSpec
+
+__all__ = ["LoadedGenerator", "load_generators", "recipe_of", "recipe_sha256"]
+
+# What may differ between two runs of one recipe: where, how fast, what for, and what is told.
+_NOT_PIXELS = (
+    "name",
+    "description",
+    "output",
+    "resources",
+    "limits",
+    "license",
+    "attribution",
+    "report",
+)
+_PIXEL_OUTPUT = (
+    "formats",
+    "encoding",
+    "rows_per_shard",
+    "bytes_per_shard",
+    "png_level",
+    "hdf5_compression",
+)
+# A convolution's last bits depend on the batch and on the number of threads.
+_PIXEL_RESOURCES = ("batch_size", "threads", "precision")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedGenerator:
+    """A generator of the manifest, ready to sample.
+
+    Args:
+        spec: The manifest's entry.
+        generator: The generator itself.
+        weights_path: File of its weights, if it has any.
+        weights_sha256: SHA-256 of that file; empty if there is none.
+        license: Licence of the weights, from their card.
+    """
+
+    spec: GeneratorSpec
+    generator: NoiseGenerator
+    weights_path: Path | None
+    weights_sha256: str
+    license: str | None
+
+    @property
+    def multiple(self) -> int:
+        """What the patch size must be divisible by."""
+        return int(getattr(self.generator, "multiple", 1))
+
+    @property
+    def color_only(self) -> bool:
+        """Whether it refuses grey pictures."""
+        return bool(getattr(self.generator, "color_only", False))
+
+
+def load_generators(specs: Sequence[GeneratorSpec], *, precision: str) -> list[LoadedGenerator]:
+    """Make the generators of a manifest.
+
+    Args:
+        specs: The manifest's entries.
+        precision: ``float32`` or ``bf16``, handed to generators that have a ``precision``.
+
+    Raises:
+        ValueError: If a generator, its parameters or its weights are wrong; the message names it.
+        FileNotFoundError: If there are no such weights.
+    """
+    return [_load(spec, precision) for spec in specs]
+
+
+def recipe_of(manifest: CorpusManifest) -> dict[str, Any]:
+    """Return the part of a manifest that decides the pixels, as JSON values."""
+    data = manifest.model_dump(mode="json")
+    output = {key: data["output"][key] for key in _PIXEL_OUTPUT}
+    resources = {key: data["resources"][key] for key in _PIXEL_RESOURCES}
+    kept = {key: value for key, value in data.items() if key not in _NOT_PIXELS}
+    return {**kept, "output": output, "resources": resources}
+
+
+def recipe_sha256(manifest: CorpusManifest) -> str:
+    """Return the hash of the recipe; every shard carries it."""
+    return sha256_of(recipe_of(manifest))
+
+
+def _load(spec: GeneratorSpec, precision: str) -> LoadedGenerator:
+    path = find(spec.weights) if spec.weights is not None else None
+    params = dict(spec.params)
+    if precision != "float32" and generators.has_parameter(spec.name, "precision"):
+        params.setdefault("precision", precision)
+    generator = generators.create(spec.name, params=params, weights=path)
+    return LoadedGenerator(
+        spec=spec,
+        generator=generator,
+        weights_path=path,
+        weights_sha256=sha256_of_file(path) if path is not None else "",
+        license=None if path is None else card(path).get("license", "unspecified"),
+    )

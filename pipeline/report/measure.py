@@ -1,0 +1,232 @@
+"""The numbers of a report: noise of each generator beside the real one, pooled and cell by cell.
+
+Two views of the same patches:
+
+* :class:`NoiseProfile` pools all patches of a generator: histogram, variance against brightness,
+  autocorrelation, channel covariance.
+* :class:`Score` compares patch by patch and averages within a cell.
+
+Both take *sound* patches only. Where there is real noise, patches without it are left out, so that
+a generator and the camera are shown on the same pictures; and so are patches whose real noise has a
+mean beyond 1 grey level: the two photographs differ in brightness there, which no noise model
+explains and which swamps every mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.metrics.akld import akld
+from pipeline.metrics.base import Array, BlockValues, Floats
+from pipeline.metrics.correlation import (
+    REACH,
+    ChannelCovariance,
+    CorrelationMap,
+    lag1_correlation,
+)
+from pipeline.metrics.kld import KldConvention, kld
+from pipeline.metrics.moments import Moments, NoiseHistogram, VarianceByIntensity
+from pipeline.report.collect import Cell, ImagePair, Patch, ReportSamples, white_scaled
+
+__all__ = [
+    "REAL",
+    "CellTable",
+    "NoiseProfile",
+    "Score",
+    "cell_tables",
+    "edge_share",
+    "is_sound",
+    "profiles",
+]
+
+REAL = "real"
+SOUND_OFFSET = 1.0 / 255.0
+_EDGES = tuple(((np.arange(-255, 257) - 0.5) / 255.0).tolist())
+_SMALLEST = REACH + 2
+
+
+@dataclass
+class NoiseProfile:
+    """All the noise of one generator, or of the cameras; values in white levels.
+
+    Args:
+        channels: Channels of the images.
+    """
+
+    channels: int
+    histogram: NoiseHistogram = field(default_factory=lambda: NoiseHistogram(_EDGES))
+    variance: VarianceByIntensity = field(default_factory=VarianceByIntensity)
+    correlation: CorrelationMap = field(default_factory=CorrelationMap)
+    covariance: ChannelCovariance = field(init=False)
+    moments: Moments = field(default_factory=Moments)
+    patches: int = 0
+
+    def __post_init__(self) -> None:
+        self.covariance = ChannelCovariance(self.channels)
+
+    def update(self, noise: Floats, clean: Array) -> None:
+        """Add one patch: ``(H, W, C)`` noise in white levels, and its clean pixels as stored."""
+        self.histogram.update(noise)
+        self.variance.update(noise, white_scaled(clean))
+        self.correlation.update(noise)
+        self.covariance.update(noise)
+        self.moments.update(noise)
+        self.patches += 1
+
+
+@dataclass
+class Score:
+    """Noise of one generator (or of the camera) in one cell; noise in grey levels of 255.
+
+    ``kld`` and ``akld`` are empty for the camera itself and where there is no real noise.
+    """
+
+    std: BlockValues = field(default_factory=BlockValues)
+    right: BlockValues = field(default_factory=BlockValues)
+    down: BlockValues = field(default_factory=BlockValues)
+    kld: BlockValues = field(default_factory=BlockValues)
+    akld: BlockValues = field(default_factory=BlockValues)
+
+    def update(self, noise: Floats) -> None:
+        """Add the level and neighbour correlation of one patch."""
+        self.std.update(float(noise.std()) * 255.0)
+        if noise.any():
+            right, down = lag1_correlation(noise)
+            self.right.update(right)
+            self.down.update(down)
+
+    def compare(self, real: Floats, fake: Floats, clean: Array, rule: KldConvention) -> None:
+        """Add the distances of one patch from its real noise."""
+        self.kld.update(kld(real, fake, rule, clean=white_scaled(clean)))
+        self.akld.update(akld(real, fake))
+
+    def merge(self, other: Score) -> None:
+        """Add the patches of another."""
+        for name in ("std", "right", "down", "kld", "akld"):
+            getattr(self, name).merge(getattr(other, name))
+
+
+@dataclass
+class CellTable:
+    """Scores of one cell.
+
+    Args:
+        cell: Camera and ISO; ``None`` for all cells together.
+        scores: Generator key, and ``real`` first where there is real noise, to its score.
+        used: Patches measured.
+        offset: Patches left out for a brightness offset of the pair.
+    """
+
+    cell: Cell | None
+    scores: dict[str, Score]
+    used: int = 0
+    offset: int = 0
+
+    def merge(self, other: CellTable) -> None:
+        """Add another cell."""
+        for key, score in other.scores.items():
+            self.scores.setdefault(key, Score()).merge(score)
+        self.used += other.used
+        self.offset += other.offset
+
+
+def profiles(samples: ReportSamples) -> dict[str, NoiseProfile]:
+    """Pool the noise of each generator, and of the cameras under ``real``.
+
+    Args:
+        samples: What was collected.
+
+    Returns:
+        ``real`` first where there is any, then generators in their order; those without a
+        patch large enough to measure are left out.
+    """
+    keys = [REAL, *samples.generators]
+    found: dict[str, NoiseProfile] = {}
+    for patch in samples.patches:
+        if (samples.has_real and patch.real is None) or not is_sound(patch):
+            continue
+        pairs = {REAL: patch.real, **patch.made}
+        for key, pair in pairs.items():
+            if pair is None or min(pair.clean.shape[:2]) < _SMALLEST:
+                continue
+            profile = found.setdefault(key, NoiseProfile(pair.clean.shape[2]))
+            if profile.channels == pair.clean.shape[2]:
+                profile.update(pair.noise, pair.clean)
+    return {key: found[key] for key in keys if key in found}
+
+
+def is_sound(patch: Patch) -> bool:
+    """Tell whether the real noise has a mean within 1 grey level, or there is none."""
+    return patch.real is None or abs(float(patch.real.noise.mean())) <= SOUND_OFFSET
+
+
+def edge_share(pair: ImagePair) -> float:
+    """Return how much of the noise is the image itself, moved or blurred.
+
+    Where the two photographs of a pair are a fraction of a pixel apart, their difference is the
+    gradient of the image times that shift; where one is sharper, it is a multiple of the Laplacian.
+    Where the shift changes within the patch, the difference is still large just where the gradient
+    is.
+
+    Returns:
+        The larger of two shares of variance, 0 to 1: of the noise, explained by one shift and one
+        blur; and of its magnitude, explained by the gradient's. 0 in a flat image.
+    """
+    noise = pair.noise.mean(axis=2)
+    down, right = np.gradient(white_scaled(pair.clean).mean(axis=2))
+    laplacian = np.gradient(down, axis=0) + np.gradient(right, axis=1)
+    return max(
+        _explained(noise, [down, right, laplacian]),
+        _explained(np.abs(noise), [np.hypot(down, right)]),
+    )
+
+
+def _explained(target: Floats, causes: Sequence[Floats]) -> float:
+    """Return the coefficient of determination of a linear fit."""
+    y = (target - target.mean()).ravel()
+    energy = float(y @ y)
+    if energy == 0.0:
+        return 0.0
+    x = np.stack([(cause - cause.mean()).ravel() for cause in causes], axis=1)
+    fit = x @ np.linalg.lstsq(x, y, rcond=None)[0]
+    return float(np.clip(fit @ y / energy, 0.0, 1.0))
+
+
+def cell_tables(
+    samples: ReportSamples, convention: KldConvention = KldConvention.NAFLOW
+) -> list[CellTable]:
+    """Measure cell by cell; the first table is all cells together where there are several."""
+    tables = [
+        _cell_table(cell, patches, samples, convention) for cell, patches in samples.cells.items()
+    ]
+    if len(tables) > 1:
+        total = CellTable(None, {})
+        for table in tables:
+            total.merge(table)
+        tables.insert(0, total)
+    return tables
+
+
+def _cell_table(
+    cell: Cell, patches: Sequence[Patch], samples: ReportSamples, convention: KldConvention
+) -> CellTable:
+    table = CellTable(cell, {})
+    for patch in patches:
+        real = None if patch.real is None else patch.real.noise
+        if not is_sound(patch):
+            table.offset += 1
+            continue
+        table.used += 1
+        if real is not None:
+            table.scores.setdefault(REAL, Score()).update(real)
+        for key, made in patch.made.items():
+            score, noise = table.scores.setdefault(key, Score()), made.noise
+            score.update(noise)
+            if real is not None and real.shape == noise.shape and min(noise.shape[:2]) > 3:
+                score.compare(real, noise, made.clean, convention)
+    order = [REAL, *samples.generators]
+    table.scores = {key: table.scores[key] for key in order if key in table.scores}
+    return table

@@ -1,0 +1,74 @@
+"""Where images come from: one file a layout, one function for all of them.
+
+:func:`scan` turns the sources of a manifest into image records in a fixed order, and says of every
+input that was refused what is wrong with it.
+"""
+
+from collections.abc import Sequence
+
+from pipeline.manifest.models import (
+    CorpusSource,
+    ImagesSource,
+    PairsSource,
+    PhotographsSource,
+    Source,
+    Splits,
+)
+from pipeline.records import ImageRecord
+from pipeline.sources.base import Scan, duplicate
+from pipeline.sources.corpus import scan_corpus
+from pipeline.sources.images import scan_images
+from pipeline.sources.pairs import scan_pairs
+from pipeline.sources.photographs import scan_photographs
+from pipeline.sources.splits import split_of
+
+__all__ = ["Scan", "scan", "split_of"]
+
+
+def scan(sources: Sequence[Source], splits: Splits) -> Scan:
+    """Read the headers of all sources.
+
+    Args:
+        sources: Sources of a manifest.
+        splits: How scenes without a split of their own are divided.
+
+    Returns:
+        Records and rejects, in the order of the sources and of their files; the same for the same
+        files whatever the machine. No two records have the same ``image_id``.
+
+    Raises:
+        FileNotFoundError: If a folder, CSV or corpus does not exist.
+        ValueError: If a source is empty or its metadata wrong, or if the same picture or the same
+            scene of a source is in two splits.
+    """
+    total = Scan()
+    by_id: dict[str, ImageRecord] = {}
+    by_content: dict[str, ImageRecord] = {}
+    for source in sources:
+        found = _scan_one(source, splits)
+        total.rejects.extend(found.rejects)
+        for record in found.records:
+            other = by_content.setdefault(record.sha256, record)
+            if other.split != record.split:
+                raise ValueError(
+                    f"the same picture is in two splits: {other.uri} in {other.split}, "
+                    f"{record.uri} in {record.split}. Remove one, or give both sources one split."
+                )
+            first = by_id.setdefault(record.image_id, record)
+            if first is record:
+                total.records.append(record)
+            else:
+                total.rejects.append(duplicate(record.uri, first.uri))
+    return total
+
+
+def _scan_one(source: Source, splits: Splits) -> Scan:
+    if isinstance(source, PhotographsSource):
+        return scan_photographs(source, splits)
+    if isinstance(source, ImagesSource):
+        return scan_images(source, splits)
+    if isinstance(source, PairsSource):
+        return scan_pairs(source, splits)
+    if isinstance(source, CorpusSource):
+        return scan_corpus(source, splits)
+    raise TypeError(f"{type(source).__name__} is no known source; register it in pipeline.sources.")

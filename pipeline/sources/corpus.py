@@ -1,0 +1,148 @@
+"""The images of an existing corpus: each row is a record, HDF5 shards and Parquet shards alike.
+
+A row has no file of its own, so its checksum is taken over shape, type and pixels: the same corpus
+gives the same ids from either format. A clean patch stands in several rows when several generators
+worked on it; with noisy partners the id therefore covers both images, and without them repeated
+rows are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.corpus import load_corpus
+from pipeline.images import Header, display
+from pipeline.images.files import local_path
+from pipeline.images.reading import header_of
+from pipeline.manifest.models import CorpusSource, Splits
+from pipeline.records import ImageRecord, Reject
+from pipeline.sinks import FileRecord, open_shard
+from pipeline.sources.base import UNSPECIFIED, Scan, label_of
+from pipeline.storage import DatasetError, StorageError, join, sha256_file
+
+__all__ = ["scan_corpus"]
+
+_COLUMNS = ("camera", "iso", "scene", "split", "domain")
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row as read: headers, not pixels."""
+
+    uri: str
+    clean: Header
+    noisy: Header
+    values: Mapping[str, Any]
+
+
+def scan_corpus(source: CorpusSource, splits: Splits) -> Scan:
+    """Return a record for each row of a corpus, in the order of its index.
+
+    Every shard is read once, checked against its SHA-256 and, if it is damaged or missing, rejected
+    whole. Rows keep the split they have.
+
+    Raises:
+        FileNotFoundError: If the folder is not a corpus.
+        DatasetError: If its index cannot be understood.
+        ValueError: If no row is in the wanted splits.
+    """
+    root = _absolute(source.path)
+    index = load_corpus(root)
+    files = [
+        _choose(shard.files)
+        for shard in index.shards
+        if shard.files and (source.only is None or shard.split in source.only)
+    ]
+    if not files:
+        raise ValueError(
+            f"corpus {display(source.path)} has no rows in splits "
+            f"{', '.join(source.only or ('train', 'val', 'test'))}; it has "
+            f"{', '.join(index.splits) or 'none at all'}. Correct `only`."
+        )
+    license_ = source.license or str(index.manifest.get("license") or UNSPECIFIED)
+    scan = Scan()
+    seen: set[str] = set()
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for rows in pool.map(lambda file: _read_shard(root, file), files):
+            if isinstance(rows, Reject):
+                scan.rejects.append(rows)
+                continue
+            for row in rows:
+                record = _record(row, source, license_)
+                if record.image_id not in seen:
+                    seen.add(record.image_id)
+                    scan.records.append(record)
+    return scan
+
+
+def _absolute(path: str) -> str:
+    """Return a root that holds in every worker, whatever its working directory."""
+    local = local_path(path)
+    return path if local is None else os.path.abspath(local)
+
+
+def _choose(files: Any) -> FileRecord:
+    """Return a shard's HDF5 file where there is one, because its rows can be read singly."""
+    return min(files, key=lambda file: (file.format != "hdf5", file.format))  # type: ignore[no-any-return]
+
+
+def _read_shard(root: str, file: FileRecord) -> list[_Row] | Reject:
+    uri = join(root, file.path)
+    try:
+        found = sha256_file(root, file.path)
+        if found != file.sha256:
+            return Reject(
+                uri=uri,
+                reason="changed",
+                detail=f"SHA-256 {found[:12]}, but corpus.json says {file.sha256[:12]}; all "
+                f"{file.rows} rows are left out. `noisemill verify` says what else is wrong.",
+            )
+        return list(_rows(root, file, uri))
+    except (DatasetError, StorageError, FileNotFoundError) as error:
+        return Reject(uri=uri, reason="unreadable", detail=" ".join(str(error).split()))
+
+
+def _rows(root: str, file: FileRecord, uri: str) -> Iterator[_Row]:
+    with open_shard(root, file) as shard:
+        columns = shard.columns(_COLUMNS)
+        for start in range(0, shard.rows, _BATCH):
+            pairs = zip(*shard.images(start, start + _BATCH), strict=True)
+            for row, (clean, noisy) in enumerate(pairs, start):
+                values = {name: column[row] for name, column in columns.items()}
+                yield _Row(
+                    f"{uri}#{row}",
+                    header_of(np.asarray(clean)),
+                    header_of(np.asarray(noisy)),
+                    values,
+                )
+
+
+def _record(row: _Row, source: CorpusSource, license_: str) -> ImageRecord:
+    clean, values = row.clean, row.values
+    both = hashlib.sha256(f"{clean.sha256} {row.noisy.sha256}".encode()).hexdigest()
+    return ImageRecord(
+        image_id=(both if source.pairs else clean.sha256)[:32],
+        uri=row.uri,
+        sha256=clean.sha256,
+        height=clean.height,
+        width=clean.width,
+        channels=clean.channels,
+        depth=clean.depth,
+        scene=values["scene"],
+        split=values["split"],
+        source=label_of(source),
+        license=license_,
+        domain=values["domain"],
+        camera=values["camera"],
+        iso=values["iso"],
+        noisy_uri=f"{row.uri}/noisy" if source.pairs else None,
+        noisy_sha256=row.noisy.sha256 if source.pairs else None,
+    )

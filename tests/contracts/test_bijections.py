@@ -1,0 +1,362 @@
+"""Every flow layer keeps the contract of a bijection, and every check of the contract can fail.
+
+Log-determinants are compared with the Jacobian that autograd finds, in float64, never with the
+layer's own other direction alone. A new layer joins by one :class:`Case`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from generators.flows.bijection import Bijection
+from generators.flows.coupling import ConditionalCoupling
+from generators.flows.pointwise import ActNorm, Invertible1x1, Pointwise, fold, fold_inverse
+from generators.flows.reshape import Squeeze
+from generators.naflow import NAFlow, NAFlowConfig
+
+ROWS = 2
+
+
+class Chain(Bijection):
+    """Pointwise layers one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [ActNorm(3), Invertible1x1(3, seed=1), ActNorm(3), Invertible1x1(3, seed=2)]
+        )
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        total = x.new_zeros(len(x))
+        for layer in self.layers:
+            x, ladj = layer(x, context)
+            total = total + ladj
+        return x, total
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        total = z.new_zeros(len(z))
+        for layer in reversed(self.layers):
+            z, ladj = layer.inverse(z, context)
+            total = total + ladj
+        return z, total
+
+
+class FoldedChain(Chain):
+    """The same layers as one matrix."""
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return apply(fold(self.pointwise()), x)
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return apply(fold_inverse(self.pointwise()), z)
+
+    def pointwise(self) -> list[Pointwise]:
+        return [layer for layer in self.layers if isinstance(layer, Pointwise)]
+
+
+def apply(affine: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    ladj = affine.ladj * x.shape[2] * x.shape[3]  # type: ignore[attr-defined]
+    return affine(x), ladj.expand(len(x))
+
+
+class Coupling(Bijection):
+    """A conditional coupling whose context is the condition image itself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = ConditionalCoupling(channels, 3, 6, seed=3)
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner(x, self.entered(context))
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner.inverse(z, self.entered(context))
+
+    def entered(self, context: Tensor) -> object:
+        weight, bias = self.inner.enter_weights()
+        return self.inner.prepare(conv2d(context, weight[:, :, None, None], bias))
+
+
+class Flow(Bijection):
+    """A whole NAFlow, from the noisy image to the latent, whatever it models."""
+
+    def __init__(self, levels: int, models: str) -> None:
+        super().__init__()
+        config = {"levels": levels, "models": models, "condition_channels": 4, "hidden": 8}
+        self.inner = NAFlow(NAFlowConfig.from_dict({"configurations": ("A_00100",), **config}))
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        x = x - context if self.inner.config.models == "noise" else x
+        return self.inner.encode(x, self.prepared(context), self.inner.encoder_maps())
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        x, ladj = self.inner.decode(z, self.prepared(context), self.inner.decoder_maps())
+        return (x + context if self.inner.config.models == "noise" else x), ladj
+
+    def prepared(self, context: Tensor) -> object:
+        return self.inner.prepare(context, dtype=context.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A layer and the images it takes.
+
+    Args:
+        make: Makes the layer, always with the same weights.
+        shapes: (C, H, W) of data, square and not.
+        beside: Parameters outside the map: those of the latent's density, and unused ones.
+    """
+
+    make: Callable[[], Bijection]
+    shapes: tuple[tuple[int, int, int], ...] = ((3, 4, 4), (3, 2, 6), (3, 5, 3))
+    beside: tuple[str, ...] = ()
+
+
+def flow_case(levels: int, models: str) -> Case:
+    side = max(4, 2**levels)
+    return Case(
+        make=lambda: Flow(levels, models),
+        shapes=((3, side, side), (3, side, side + 2**levels)),
+        beside=("inner.prior_", "inner.unused_"),
+    )
+
+
+CASES = {
+    "actnorm": Case(make=lambda: ActNorm(3)),
+    "invertible-1x1": Case(make=lambda: Invertible1x1(3, seed=0)),
+    "squeeze": Case(make=Squeeze, shapes=((3, 4, 4), (3, 2, 6), (1, 6, 4))),
+    "chain": Case(make=Chain),
+    "folded-chain": Case(make=FoldedChain),
+    "coupling": Case(make=lambda: Coupling(4), shapes=((4, 3, 3), (4, 2, 5), (4, 1, 1))),
+    **{
+        f"naflow-{levels}-{models}": flow_case(levels, models)
+        for levels in (1, 2, 3)
+        for models in ("noisy", "noise")
+    },
+}
+
+
+def layer_of(case: Case) -> Bijection:
+    """Return the layer in float64, every parameter moved so that nothing is an identity."""
+    layer = case.make().double()
+    rng = np.random.default_rng(3)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            # As much to each output, however many inputs: else large matrices come out singular.
+            size = 0.1 / max(1, parameter[0].numel()) ** 0.5
+            parameter.add_(torch.from_numpy(rng.normal(0, size, parameter.shape)))
+    return layer
+
+
+def images(shape: tuple[int, int, int], *, rows: int = ROWS) -> tuple[Tensor, Tensor]:
+    """Return data and the context beside it."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(0, 0.5, (rows, *shape))
+    context = rng.uniform(0, 1, (rows, 3, *shape[1:]))
+    return torch.from_numpy(x), torch.from_numpy(context)
+
+
+def log_abs_det(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return log|det| of a function of one row's Jacobian."""
+    jacobian = torch.autograd.functional.jacobian(function, x, vectorize=True)
+    return torch.linalg.slogdet(jacobian.reshape(x.numel(), x.numel())).logabsdet
+
+
+def check_each_direction_undoes_the_other(case: Case) -> None:
+    layer = layer_of(case)
+    for shape in case.shapes:
+        x, context = images(shape)
+        z, ladj = layer(x, context)
+        again, back = layer.inverse(z, context)
+        torch.testing.assert_close(again, x, atol=1e-8, rtol=1e-8)
+        torch.testing.assert_close(back, -ladj, atol=1e-8, rtol=1e-8)
+        # From latents of its own choice, too: not only those that data reach.
+        drawn = torch.from_numpy(np.random.default_rng(5).normal(size=z.shape))
+        data, _ = layer.inverse(drawn, context)
+        torch.testing.assert_close(layer(data, context)[0], drawn, atol=1e-7, rtol=1e-7)
+
+
+def check_log_determinant_is_that_of_the_jacobian(case: Case) -> None:
+    layer = layer_of(case)
+    for number, shape in enumerate(case.shapes):
+        x, context = images(shape)
+        ladj, row = layer(x, context)[1], number % ROWS  # a Jacobian is dear: one row a shape
+        one = slice(row, row + 1)
+        truth = log_abs_det(lambda v, c=context[one]: layer(v, c)[0], x[one])
+        torch.testing.assert_close(ladj[row], truth, atol=1e-7, rtol=1e-7)
+
+
+def check_inverse_log_determinant_is_that_of_its_jacobian(case: Case) -> None:
+    layer = layer_of(case)
+    x, context = images(case.shapes[-1])
+    z = layer(x, context)[0].detach()
+    back = layer.inverse(z, context)[1]
+    truth = log_abs_det(lambda v: layer.inverse(v, context[1:])[0], z[1:])
+    torch.testing.assert_close(back[1], truth, atol=1e-6, rtol=1e-6)
+
+
+def check_rows_are_free_of_each_other(case: Case) -> None:
+    layer = layer_of(case)
+    x, context = images(case.shapes[0], rows=3)
+    z, ladj = layer(x, context)
+    data, back = layer.inverse(z, context)
+    assert ladj.shape == back.shape == (3,)
+    for row in range(3):
+        one = slice(row, row + 1)
+        torch.testing.assert_close(layer(x[one], context[one]), (z[one], ladj[one]))
+        torch.testing.assert_close(layer.inverse(z[one], context[one]), (data[one], back[one]))
+
+
+def check_gradient_reaches_every_parameter(case: Case) -> None:
+    layer = layer_of(case)
+    x, context = images(case.shapes[-1])
+    z, ladj = layer(x.requires_grad_(), context)
+    (z.square().sum() + ladj.sum()).backward()
+    for name, parameter in layer.named_parameters():
+        if name.startswith(case.beside) and case.beside:
+            continue
+        assert parameter.grad is not None, f"{name} has no gradient"
+        assert bool((parameter.grad != 0).any()), f"the gradient of {name} is 0"
+
+
+def check_saved_weights_make_the_same_layer(case: Case) -> None:
+    layer = layer_of(case)
+    other = case.make().double()
+    other.load_state_dict(layer.state_dict(), strict=True)
+    x, context = images(case.shapes[0])
+    assert all(map(torch.equal, layer(x, context), other(x, context)))
+
+
+def check_arguments_are_not_written_to(case: Case) -> None:
+    layer = layer_of(case)
+    x, context = images(case.shapes[0])
+    kept = x.clone(), context.clone()
+    z, _ = layer(x, context)
+    latent = z.clone()
+    layer.inverse(z, context)
+    assert torch.equal(z, latent)
+    assert torch.equal(x, kept[0])
+    assert torch.equal(context, kept[1])
+
+
+CHECKS: dict[str, Callable[[Case], None]] = {
+    name.removeprefix("check_"): check
+    for name, check in sorted(globals().items())
+    if name.startswith("check_")
+}
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_contract(case: Case, check: Callable[[Case], None]) -> None:
+    check(case)
+
+
+def test_folding_changes_nothing_but_rounding() -> None:
+    chain, folded = layer_of(CASES["chain"]), layer_of(CASES["folded-chain"])
+    folded.load_state_dict(chain.state_dict())
+    x, context = images((3, 4, 6))
+    torch.testing.assert_close(folded(x, context), chain(x, context))
+    torch.testing.assert_close(folded.inverse(x, context), chain.inverse(x, context))
+
+
+def test_a_coupling_of_odd_channels_is_refused() -> None:
+    with pytest.raises(ValueError, match="even number of channels; got 3"):
+        ConditionalCoupling(3, 3, 6, seed=0)
+
+
+# Each check is shown to fail, on an ActNorm with one fault.
+
+
+class Faulty(ActNorm):
+    def __init__(self) -> None:
+        super().__init__(3)
+
+
+class ForgetsThePixels(Faulty):
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x, context)[0], self.logs.sum().expand(len(x))
+
+
+class SquaresTheWidth(Faulty):
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x, context)[0], (self.logs.sum() * x.shape[3] ** 2).expand(len(x))
+
+
+class TurnsTheSign(Faulty):
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        x, ladj = super().inverse(z, context)
+        return x, -ladj
+
+
+class ForgetsTheBias(Faulty):
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        x, ladj = super().inverse(z, context)
+        return x + self.bias[:, None, None], ladj
+
+
+class CentresTheBatch(Faulty):
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x - 1e-3 * x.mean(), context)
+
+
+class SumsOverTheBatch(Faulty):
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        z, ladj = super().forward(x, context)
+        return z, ladj.sum()
+
+
+class HasADeadParameter(Faulty):
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Parameter(torch.zeros(3))
+
+
+class KeepsAStateOutside(Faulty):
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        KeepsAStateOutside.made += 1
+        self.shift = torch.tensor(float(self.made))
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x + self.shift, context)
+
+
+class WritesInPlace(Faulty):
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        made = super().inverse(z, context)
+        z.detach().add_(1.0)
+        return made
+
+
+FAULTS = [
+    (ForgetsThePixels, "log_determinant_is_that_of_the_jacobian"),
+    (SquaresTheWidth, "log_determinant_is_that_of_the_jacobian"),
+    (CentresTheBatch, "log_determinant_is_that_of_the_jacobian"),
+    (TurnsTheSign, "inverse_log_determinant_is_that_of_its_jacobian"),
+    (ForgetsTheBias, "each_direction_undoes_the_other"),
+    (CentresTheBatch, "rows_are_free_of_each_other"),
+    (SumsOverTheBatch, "rows_are_free_of_each_other"),
+    (HasADeadParameter, "gradient_reaches_every_parameter"),
+    (KeepsAStateOutside, "saved_weights_make_the_same_layer"),
+    (WritesInPlace, "arguments_are_not_written_to"),
+]
+
+
+@pytest.mark.parametrize(("faulty", "check"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
+def test_contract_catches(faulty: type[Faulty], check: str) -> None:
+    with pytest.raises(AssertionError):
+        CHECKS[check](Case(make=faulty))
+
+
+def test_every_check_is_shown_to_fail() -> None:
+    assert {check for _, check in FAULTS} == set(CHECKS)

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+import generators
+from generators.naflow import NAFlow, NAFlowConfig
+from generators.weights_file import save_weights
+from pipeline.catalogue import bundled_weights, default_weights, known_generators
+from tests.contracts.command import document, noisemill, write_manifest
+
+Texture = Callable[..., np.ndarray]
+Write = Callable[[Path, np.ndarray], Path]
+GENERATORS = {
+    "awgn": ("--param", "sigma=25"),
+    "camera": ("--iso", "3200"),
+    "heteroscedastic": ("--param", "beta1=0.01", "--param", "beta2=0.0002"),
+    "naflow": (),
+    "poisson-gaussian": ("--param", "gain=0.01", "--param", "read_noise=0.01"),
+    "spatially-variant-awgn": ("--param", "sigma=[5, 50]"),
+}
+
+
+def write_weights(path: Path) -> Path:
+    config = NAFlowConfig(configurations=("phone_00800", "phone_01600", "my camera_00100"))
+    tensors = NAFlow(config).state_dict()
+    save_weights(path, family="naflow", config=config.to_dict(), tensors=tensors, license="CC0-1.0")
+    return path
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of bundled weights, with one NAFlow in it."""
+    monkeypatch.setattr("generators.weights_file.FOLDER", tmp_path / "weights")
+    write_weights(tmp_path / "weights" / "naflow-small.safetensors")
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def odd(tmp_path: Path, texture: Texture, write_image: Write) -> Path:
+    """A photograph of 37x53 pixels."""
+    return write_image(tmp_path / "odd.png", texture(37, 53))
+
+
+@pytest.mark.usefixtures("shelf")
+@pytest.mark.parametrize("name", GENERATORS)
+def test_every_generator_puts_noise_on_a_photograph_of_odd_size(
+    name: str, tmp_path: Path, odd: Path
+) -> None:
+    out = tmp_path / "noisy"
+    called = noisemill("sample", odd, "--generator", name, *GENERATORS[name], "--out", out)
+    assert called.exit_code == 0, called.output
+    target = out / f"odd_{name}.png"
+    assert called.stdout == f"{target}\n"
+    noise = cv2.imread(str(target)).astype(float) - cv2.imread(str(odd))
+    assert noise.shape == (37, 53, 3)
+    # The last row and column too: what is padded must not be left as it was.
+    assert min(noise[-1].std(), noise[:, -1].std(), noise[:-1, :-1].std()) > 0.5
+
+
+def test_every_registered_generator_is_tried() -> None:
+    assert set(GENERATORS) == set(generators.names())
+
+
+def test_the_depth_of_the_picture_is_kept(tmp_path: Path, texture: Texture) -> None:
+    pixels = texture(16, 24)
+    cv2.imwrite(str(tmp_path / "deep.png"), pixels.astype(np.uint16) * 257)
+    cv2.imwrite(str(tmp_path / "grey.png"), pixels[..., 0])
+    tifffile.imwrite(tmp_path / "linear.tiff", pixels.astype(np.float32) / 255, photometric="rgb")
+    pictures = [tmp_path / name for name in ("deep.png", "grey.png", "linear.tiff")]
+    call = ("--generator", "awgn", "--param", "sigma=5", "--out", tmp_path / "noisy")
+    results = document("sample", *pictures, *call)
+    deep, grey, linear = (result["noisy"] for result in results)
+    assert cv2.imread(deep, cv2.IMREAD_UNCHANGED).dtype == np.uint16
+    assert cv2.imread(grey, cv2.IMREAD_UNCHANGED).shape == (16, 24)
+    assert linear.endswith(".tiff")
+    assert tifffile.imread(linear).dtype == np.float32
+
+
+def test_equal_seeds_give_equal_pictures(tmp_path: Path, odd: Path) -> None:
+    data = []
+    for seed in ("1", "1", "2"):
+        call = ("--generator", "awgn", "--param", "sigma=5", "--seed", seed)
+        (result,) = document("sample", odd, *call, "--out", tmp_path / "noisy")
+        data.append(Path(result["noisy"]).read_bytes())
+    assert data[0] == data[1] != data[2]
+
+
+def test_pictures_of_one_name_do_not_overwrite_one_another(
+    tmp_path: Path, odd: Path, texture: Texture, write_image: Write
+) -> None:
+    other = write_image(tmp_path / "below" / "odd.png", texture(16, 16))
+    call = ("--generator", "awgn", "--param", "sigma=5", "--out", tmp_path / "noisy")
+    results = document("sample", odd, other, *call)
+    assert [Path(r["noisy"]).name for r in results] == ["odd_awgn.png", "odd_awgn-2.png"]
+
+
+def test_a_bad_picture_is_named_and_the_others_are_made(tmp_path: Path, odd: Path) -> None:
+    bad = tmp_path / "text.png"
+    bad.write_text("no picture")
+    call = ("--generator", "awgn", "--param", "sigma=5", "--out", tmp_path / "noisy")
+    called = noisemill("sample", bad, tmp_path / "absent.png", odd, *call)
+    assert called.exit_code == 1
+    assert len(called.stderr.splitlines()) == 2
+    assert str(bad) in called.stderr
+    assert "absent.png: no such file" in called.stderr
+    assert called.stdout == f"{tmp_path / 'noisy' / 'odd_awgn.png'}\n"
+    results = document("sample", bad, odd, *call, exit_code=1)
+    assert [sorted(result) for result in results] == [["error", "image"], ["image", "noisy"]]
+
+
+def test_a_grey_picture_for_a_colour_network_is_told(
+    tmp_path: Path, shelf: Path, texture: Texture, write_image: Write
+) -> None:
+    grey = write_image(tmp_path / "grey.png", texture(16, 16, 1))
+    called = noisemill("sample", grey, "--generator", "naflow", "--out", tmp_path / "noisy")
+    assert called.exit_code == 1
+    assert f"{grey}: " in called.stderr
+    assert "convert it to RGB first" in called.stderr
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ((), "give at least one image and --generator NAME"),
+        (("--generator", "agwn"), "Did you mean 'awgn'?"),
+        (("--generator", "awgn"), "needs parameter 'sigma'"),
+        (("--generator", "awgn", "--param", "sigma"), "--param takes KEY=VALUE"),
+        (("--generator", "awgn", "--param", "sigm=5"), "Did you mean 'sigma'?"),
+        (("--generator", "awgn", "--param", "sigma=["), "is no YAML value"),
+        (("--generator", "awgn", "--param", "sigma=5", "--iso", "800"), "has no use for --iso"),
+        (("--generator", "awgn", "--weights", "x", "--param", "sigma=5"), "there are no weights"),
+        (("--generator", "naflow", "--camera", "phone"), "needs --iso"),
+        (("--generator", "naflow", "--camera", "x", "--iso", "9"), "does not know camera 'x'"),
+        (("--generator", "naflow", "--param", "sampling=noise-aware"), "needs --reference"),
+        (("--corpus", "x"), "--corpus and --id go together"),
+    ],
+)
+def test_a_wrong_call_is_refused_with_what_is_missing(
+    call: tuple[str, ...], words: str, shelf: Path, tmp_path: Path, odd: Path
+) -> None:
+    called = noisemill("sample", odd, *call, "--out", tmp_path / "noisy")
+    assert called.exit_code == 2
+    assert words in called.stderr
+    assert called.stdout == ""
+    assert not (tmp_path / "noisy").exists()
+
+
+@pytest.mark.usefixtures("shelf")
+def test_naflow_samples_by_what_it_is_given(tmp_path: Path, odd: Path, pair_folder: Path) -> None:
+    pair = (pair_folder / "desk_mean.png", pair_folder / "desk_Real.png")
+    for number, how in enumerate(
+        [(), ("--camera", "my camera", "--iso", "100"), ("--reference", *pair)]
+    ):
+        out = tmp_path / str(number)
+        called = noisemill("sample", odd, "--generator", "naflow", *how, "--out", out)
+        assert called.exit_code == 0, called.output
+    crooked = (pair_folder / "desk_mean.png", odd)
+    called = noisemill("sample", odd, "--generator", "naflow", "--reference", *crooked)
+    assert called.exit_code == 2
+    assert "is 64x48 with 3 channels" in called.stderr
+
+
+def test_the_only_bundled_weights_need_no_naming_and_several_do(
+    tmp_path: Path, shelf: Path, odd: Path
+) -> None:
+    assert default_weights("naflow") == "naflow-small"
+    assert default_weights("awgn") is None
+    write_weights(shelf / "naflow-other.safetensors")
+    with pytest.raises(ValueError, match="name naflow-other or naflow-small"):
+        default_weights("naflow")
+    call = ("sample", odd, "--generator", "naflow", "--out", tmp_path / "noisy")
+    called = noisemill(*call)
+    assert called.exit_code == 2
+    assert "naflow-other or naflow-small" in called.stderr
+    assert noisemill(*call, "--weights", "naflow-small").exit_code == 0
+    assert noisemill(*call, "--weights", shelf / "naflow-other.safetensors").exit_code == 0
+    for path in shelf.iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="none are bundled"):
+        default_weights("naflow")
+    with pytest.raises(ValueError, match="there is no generator 'x'"):
+        default_weights("x")
+
+
+@pytest.mark.usefixtures("shelf")
+def test_models_lists_needs_and_what_the_weights_know() -> None:
+    called = noisemill("models")
+    assert called.exit_code == 0
+    lines = [line.split(maxsplit=2) for line in called.stdout.splitlines()]
+    rows = {line[0]: line[2] for line in lines if len(line) == 3}
+    assert rows["naflow"].startswith("weights, reference (default)")
+    assert rows["awgn"].startswith("-")
+    assert "naflow-small  phone        800, 1600" in called.stdout
+    assert "naflow-small  my camera    100" in called.stdout
+    found = document("models")
+    assert found == {"generators": known_generators(), "weights": bundled_weights()}
+    (weights,) = found["weights"]
+    assert weights["shots"][-1] == {"camera": "my camera", "iso": 100}
+    assert len(weights["sha256"]) == 64
+
+
+def test_models_without_weights_says_so(shelf: Path) -> None:
+    for path in shelf.iterdir():
+        path.unlink()
+    assert noisemill("models").stdout.endswith("\nNo weights are bundled.\n")
+    assert document("models")["weights"] == []
+
+
+def test_a_sample_of_a_corpus_is_made_again(tmp_path: Path, photo_folder: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.yaml", source=photo_folder)
+    assert noisemill("run", manifest, "--inline").exit_code == 0
+    from pipeline.corpus import load_corpus
+    from pipeline.sinks import open_shard
+
+    corpus, out = tmp_path / "out", tmp_path / "again"
+    with open_shard(str(corpus), load_corpus(str(corpus)).shards[0].files[0]) as shard:
+        name = shard.columns(["sample_id"])["sample_id"][3]
+        stored = shard.pair(3)[1]
+    again = document("sample", "--corpus", corpus, "--id", name, "--out", out)
+    assert again["equal"] is True
+    assert np.array_equal(cv2.imread(again["noisy"])[..., ::-1], stored)
+    called = noisemill("sample", "--corpus", corpus, "--id", "nothing", "--out", out)
+    assert called.exit_code == 1
+    assert "holds no sample 'nothing'" in called.stderr
+    (photo_folder / "a.png").unlink()
+    called = noisemill("sample", "--corpus", corpus, "--id", name, "--out", out)
+    assert called.exit_code == 1
+    assert "is not among the sources any more" in called.stderr

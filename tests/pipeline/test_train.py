@@ -1,0 +1,260 @@
+"""Training from a manifest: weights that load, a card, resumed to the bit, one folder each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pipeline.train as train_module
+from generators.base import NoiseContext, NoiseRequest
+from generators.naflow_sampling import NAFlowGenerator
+from generators.shots import ShotBatch
+from generators.weights_file import load_weights
+from pipeline.build import build
+from pipeline.lock import run_lock
+from pipeline.manifest.models import CorpusManifest, TrainGeneratorManifest, TrainingData
+from pipeline.storage import StorageError
+from pipeline.train import load_pairs, train_generator
+
+Make = Callable[..., TrainGeneratorManifest]
+
+TINY = {"levels": 2, "condition_channels": 8, "hidden": 8, "transitions": 1, "coupled": 1}
+
+
+def pairs(folder: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "pairs",
+        "path": str(folder),
+        "clean": "*_mean.png",
+        "noisy": "*_Real.png",
+        **more,
+    }
+
+
+@pytest.fixture
+def training(tmp_path: Path, pair_folder: Path) -> Make:
+    """Makes manifests of a training of six steps of four 16x16 crops."""
+
+    def make(name: str = "run", **changes: Any) -> TrainGeneratorManifest:
+        data: dict[str, Any] = {
+            "kind": "train-generator",
+            "name": "tiny",
+            "seed": 5,
+            "params": TINY,
+            "data": {"sources": [pairs(pair_folder, camera="X", iso=800)], "patch": 16},
+            "schedule": {"steps": 6, "batch_size": 4, "threads": 1, "ema": 0.9},
+            "checkpoint_every": 2,
+            "log_every": 1,
+            "output": {"path": str(tmp_path / name)},
+            "license": "CC0-1.0",
+        }
+        for key, value in changes.items():
+            data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
+        return TrainGeneratorManifest.model_validate(data)
+
+    return make
+
+
+def trained(manifest: TrainGeneratorManifest) -> Any:
+    return train_generator(manifest, source="somewhere/tiny.yaml", style="quiet")
+
+
+def test_a_training_leaves_weights_that_load_and_a_card_that_describes_them(
+    training: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = trained(training())
+    assert capsys.readouterr() == ("", "")
+    path = Path(result.weights)
+    assert path == tmp_path / "run" / "tiny.safetensors"
+    assert result.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    generator = NAFlowGenerator.from_weights(path)
+    assert generator.configurations == ("X_00800",)
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    assert (card["sha256"], card["license"], card["family"]) == (result.sha256, "CC0-1.0", "naflow")
+    assert card["configurations"] == ["X_00800"]
+    assert card["training"]["steps"] == result.steps == 6
+    assert card["training_data"]["scenes"] == ["desk", "wall"]
+    assert card["manifest_file"] == "tiny.yaml"
+    parameters = sum(t.numel() for t in load_weights(path, family="naflow").tensors.values())
+    assert card["parameters"] == parameters
+
+
+def test_the_weights_serve_a_corpus(
+    training: Make, corpus_manifest: Callable[..., CorpusManifest]
+) -> None:
+    result = trained(training())
+    spec = {"name": "naflow", "weights": result.weights, "params": {"sampling": "label"}}
+    corpus = build(
+        corpus_manifest(generators=[spec]), inline=True, overwrite=False, style="quiet"
+    ).index
+    (entry,) = corpus.generators
+    assert (entry.weights_sha256, entry.license) == (result.sha256, "CC0-1.0")
+    assert corpus.totals.rows == 36
+
+
+def test_training_raises_the_likelihood_of_the_noise_it_saw(
+    training: Make, pair_folder: Path
+) -> None:
+    first, last = (
+        trained(training(f"{steps}", schedule={"steps": steps, "learning_rate": 3e-3, "ema": None}))
+        for steps in (1, 40)
+    )
+    images = load_pairs(training().data)
+    clean, noisy = (
+        torch.from_numpy(
+            np.stack([getattr(i, name)[:16, :16] for i in images]).transpose(0, 3, 1, 2) / 255.0
+        ).float()
+        for name in ("clean", "noisy")
+    )
+    context = NoiseContext(clean=clean, shots=ShotBatch.same(2, camera="X", iso=800))
+    before, after = (
+        NAFlowGenerator.from_weights(Path(one.weights)).log_prob(noisy, context).sum()
+        for one in (first, last)
+    )
+    assert after > before
+    request = NoiseRequest(context=context, seeds=[1, 2])
+    noise = NAFlowGenerator.from_weights(Path(last.weights), sampling="label").sample(request)
+    assert bool(torch.isfinite(noise.noisy).all())
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 5])
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
+    training: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    whole = trained(training("whole"))
+    original = train_module.train
+
+    class Killed(BaseException):
+        pass
+
+    def killed(task: Any, *arguments: Any, **named: Any) -> Any:
+        loss = task.loss
+
+        def counted(step: int) -> Any:
+            if step == stop_at:
+                raise Killed
+            return loss(step)
+
+        task.loss = counted
+        return original(task, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "train", killed)
+        with pytest.raises(Killed):
+            trained(training("stopped"))
+    assert not (tmp_path / "stopped" / "tiny.safetensors").exists()
+    again = trained(training("stopped"))
+    assert again.sha256 == whole.sha256
+    logs = [
+        [
+            json.loads(line)["loss"]
+            for line in (tmp_path / name / "log.jsonl").read_text().split("\n")[:-1]
+        ]
+        for name in ("whole", "stopped")
+    ]
+    assert logs[0] == logs[1]
+    assert len(logs[0]) == 6
+
+
+def test_a_finished_training_is_not_done_again(training: Make, tmp_path: Path) -> None:
+    first = trained(training())
+    log = (tmp_path / "run" / "log.jsonl").read_bytes()
+    assert trained(training()).sha256 == first.sha256
+    assert (tmp_path / "run" / "log.jsonl").read_bytes() == log
+
+
+def test_another_manifest_in_the_same_folder_is_refused_with_what_differs(
+    training: Make, tmp_path: Path
+) -> None:
+    first = trained(training())
+    with pytest.raises(ValueError, match="another manifest") as raised:
+        trained(training(seed=6, schedule={"steps": 9}))
+    assert "seed: 5 -> 6" in str(raised.value)
+    assert "schedule.steps: 6 -> 9" in str(raised.value)
+    weights = Path(first.weights).read_bytes()
+    assert hashlib.sha256(weights).hexdigest() == first.sha256
+    # The note is that of the first: it may go on.
+    assert trained(training()).sha256 == first.sha256
+
+
+def test_a_damaged_note_is_told_and_nothing_is_trained_over(training: Make, tmp_path: Path) -> None:
+    trained(training())
+    (tmp_path / "run" / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged"):
+        trained(training())
+
+
+def test_two_trainings_do_not_share_a_folder(training: Make, tmp_path: Path) -> None:
+    with (
+        run_lock(str(tmp_path / "run")),
+        pytest.raises(StorageError, match="another run is at work"),
+    ):
+        trained(training())
+
+
+@pytest.mark.parametrize("more", [{}, {"camera": "X"}, {"iso": 100}], ids=str)
+def test_pairs_without_camera_or_iso_are_refused_by_name(
+    training: Make, pair_folder: Path, more: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=r"desk_mean\.png: training needs the camera and the ISO"):
+        trained(training(data={"sources": [pairs(pair_folder, **more)]}))
+
+
+def test_sources_without_pairs_are_refused(training: Make, photo_folder: Path) -> None:
+    source = {"type": "images", "path": str(photo_folder), "camera": "X", "iso": 800}
+    with pytest.raises(ValueError, match="no clean/noisy pairs"):
+        trained(training(data={"sources": [source]}))
+
+
+def test_parameters_that_the_model_has_not_are_refused_by_name(training: Make) -> None:
+    with pytest.raises(ValueError, match=r"params: .*'levles'"):
+        trained(training(params={"levles": 3}))
+
+
+def test_pairs_are_read_as_they_are_stored(pair_folder: Path) -> None:
+    from pipeline.images import read_pixels
+
+    data = TrainingData.model_validate({"sources": [pairs(pair_folder, camera="X", iso=800)]})
+    desk, wall = load_pairs(data)
+    assert (desk.scene, desk.camera, desk.iso) == ("desk", "X", 800)
+    np.testing.assert_array_equal(wall.noisy, read_pixels(str(pair_folder / "wall_Real.png")))
+    np.testing.assert_array_equal(desk.clean, read_pixels(str(pair_folder / "desk_mean.png")))
+
+
+def test_validation_measures_the_weights_on_held_out_pairs(
+    training: Make,
+    tmp_path: Path,
+    texture: Callable[..., np.ndarray],
+    write_image: Callable[[Path, np.ndarray], Path],
+) -> None:
+    rng = np.random.default_rng(4)
+    clean = texture(256, 256, seed=40)
+    noisy = np.clip(clean + rng.normal(0, 5, clean.shape), 0, 255).round().astype(np.uint8)
+    write_image(tmp_path / "held" / "door_mean.png", clean)
+    write_image(tmp_path / "held" / "door_Real.png", noisy)
+    source = pairs(tmp_path / "held", camera="X", iso=800)
+    result = trained(training(validation={"sources": [source], "patch": 16}))
+    card = json.loads(Path(result.weights).with_suffix(".json").read_text(encoding="utf-8"))
+    assert card["metrics"] == json.loads(json.dumps(result.metrics))
+    (measured,) = result.metrics.values()
+    assert measured
+
+
+def test_progress_is_told_on_standard_error_in_both_styles(
+    training: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_generator(training("a"), source="tiny.yaml", style="auto")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert all(line.startswith("noisemill: ") for line in err.splitlines())
+    assert "noisemill: step 6/6, loss " in err
+    train_generator(training("b"), source="tiny.yaml", style="json")
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [e["step"] for e in events if e["event"] == "progress"] == [1, 2, 3, 4, 5, 6]
