@@ -21,9 +21,9 @@ from benchmarks.inputs import naflow_weights
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from generators.base import NoiseContext, NoiseRequest
-from generators.naflow import NAFlow, NAFlowConfig
-from generators.naflow_folded import FoldedNAFlow
-from generators.naflow_sampling import NAFlowGenerator
+from generators.naflow.folded import FoldedNAFlow
+from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import standard_normal, uniform
 from generators.shots import ShotBatch
 from generators.weights_file import load_weights

@@ -5,6 +5,9 @@ generator's module, and torch with it, is loaded when the generator is described
 distributions add generators through the entry point group ``noisemill.generators``, each entry
 ``name = module:Class``.
 
+What can be trained is listed beside them (``trainable``): objectives, several of which may train the
+same generator's weights.
+
 A generator's parameters are the keyword arguments of its constructor, or, for one with trained
 weights, of its class method ``from_weights(path, **parameters)``.
 """
@@ -21,17 +24,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from generators.base import Domain, Need, NoiseGenerator
+    from generators.training import NoiseTask
 
-__all__ = ["Description", "create", "describe", "has_parameter", "is_trained", "names"]
+__all__ = [
+    "Description",
+    "create",
+    "describe",
+    "has_parameter",
+    "is_trained",
+    "names",
+    "task",
+    "trainable",
+]
 
 _GROUP = "noisemill.generators"
 _BUILT_IN = {
     "awgn": "generators.parametric:AWGN",
     "camera": "generators.camera:SimulatedCamera",
     "heteroscedastic": "generators.parametric:Heteroscedastic",
-    "naflow": "generators.naflow_sampling:NAFlowGenerator",
+    "naflow": "generators.naflow.sampling:NAFlowGenerator",
     "poisson-gaussian": "generators.parametric:PoissonGaussian",
     "spatially-variant-awgn": "generators.parametric:SpatiallyVariantAWGN",
+}
+
+
+_TASKS = {
+    "naflow": "generators.naflow.training:NAFlowTask",
 }
 
 
@@ -124,6 +142,21 @@ def is_trained(name: str) -> bool:
     return hasattr(_load(name), "from_weights")
 
 
+def trainable() -> tuple[str, ...]:
+    """Return the names of all training objectives, sorted."""
+    return tuple(sorted(_TASKS))
+
+
+def task(name: str) -> type[NoiseTask]:
+    """Return the training task of an objective.
+
+    Raises:
+        ValueError: If there is no such objective.
+    """
+    found: type[NoiseTask] = _attribute(name, _TASKS, "training objective")
+    return found
+
+
 def _targets() -> dict[str, str]:
     """Return name -> ``module:Class`` of every generator.
 
@@ -145,12 +178,16 @@ def _targets() -> dict[str, str]:
 
 def _load(name: str) -> Any:
     """Return the class of a generator."""
-    targets = _targets()
+    return _attribute(name, _targets(), "generator")
+
+
+def _attribute(name: str, targets: Mapping[str, str], kind: str) -> Any:
+    """Import what a name stands for."""
     if name not in targets:
         close = difflib.get_close_matches(name, targets, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
         raise ValueError(
-            f"there is no generator '{name}'; there are {', '.join(sorted(targets))}.{hint}"
+            f"there is no {kind} '{name}'; there are {', '.join(sorted(targets))}.{hint}"
         )
     module, _, attribute = targets[name].partition(":")
     return getattr(import_module(module), attribute)

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from generators.naflow import NAFlow, NAFlowConfig, configuration_name
-from generators.naflow_sampling import NAFlowGenerator
-from generators.naflow_training import NAFlowTask
+from generators.naflow.network import NAFlow, NAFlowConfig, configuration_name
+from generators.naflow.sampling import NAFlowGenerator
+from generators.naflow.training import NAFlowTask
 from generators.weights_file import load_header, save_weights
 from pipeline.evaluate import evaluate_blocks, pair_blocks, summarise
 from pipeline.images import read_pixels

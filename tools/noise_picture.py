@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from generators.naflow_sampling import NAFlowGenerator
+from generators.naflow.sampling import NAFlowGenerator
 from generators.weights_file import find
 from pipeline.images import read_pixels
 from pipeline.manifest.models import PairsSource, Splits

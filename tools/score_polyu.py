@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from generators.naflow_sampling import NAFlowGenerator
+from generators.naflow.sampling import NAFlowGenerator
 from generators.weights_file import find
 from pipeline.baselines import BASELINES
 from pipeline.evaluate import (

@@ -19,7 +19,7 @@ from generators.flows.bijection import Bijection
 from generators.flows.coupling import ConditionalCoupling
 from generators.flows.pointwise import ActNorm, Invertible1x1, Pointwise, fold, fold_inverse
 from generators.flows.reshape import Squeeze
-from generators.naflow import NAFlow, NAFlowConfig
+from generators.naflow.network import NAFlow, NAFlowConfig
 
 ROWS = 2
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from generators.naflow import NAFlow, NAFlowConfig
-from generators.naflow_sampling import NAFlowGenerator
+from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.sampling import NAFlowGenerator
 from generators.weights_file import save_weights
 from pipeline.canonical import canonical_json
 from pipeline.manifest.models import CorpusManifest, GeneratorSpec, Output, Resources

@@ -14,7 +14,7 @@ import torch
 
 import pipeline.train as train_module
 from generators.base import NoiseContext, NoiseRequest
-from generators.naflow_sampling import NAFlowGenerator
+from generators.naflow.sampling import NAFlowGenerator
 from generators.shots import ShotBatch
 from generators.weights_file import load_weights
 from pipeline.build import build

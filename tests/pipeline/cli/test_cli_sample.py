@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 import generators
-from generators.naflow import NAFlow, NAFlowConfig
+from generators.naflow.network import NAFlow, NAFlowConfig
 from generators.weights_file import save_weights
 from pipeline.catalogue import bundled_weights, default_weights, known_generators
 from tests.contracts.command import document, noisemill, write_manifest

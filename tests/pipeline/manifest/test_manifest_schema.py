@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import generators
-from generators.naflow_sampling import NAFlowGenerator
+from generators.naflow.sampling import NAFlowGenerator
 from pipeline.manifest.load import bundled_names, load_manifest
 from pipeline.manifest.models import CorpusManifest, TrainGeneratorManifest
 from pipeline.manifest.schema import json_schema, schema_text

@@ -17,8 +17,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generators.naflow import NAFlow, NAFlowConfig
-from generators.naflow_training import NAFlowTask
+from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.training import NAFlowTask
 from pipeline.training.checkpoint import load_checkpoint
 from pipeline.training.data import PairImage, PairStore, draw_batch
 from pipeline.training.loop import Progress, Recipe, TrainingResult, learning_rate, train

@@ -1,11 +1,11 @@
-"""NAFlow folded for sampling: the same maps as :mod:`generators.naflow`, in half the time.
+"""NAFlow folded for sampling: the same maps as :mod:`generators.naflow.network`, in half the time.
 
 Training keeps each layer apart; sampling, where weights stand still, multiplies neighbours together
 once. What is linear in the clean image (condition network, first convolution of every subnetwork)
 becomes one matrix a level, from the level's own clean pixels: 12, 48 and 192 numbers in place of
 128 features. A residual and its bias go into the products around them; a subnetwork's last layer is
 ordered shifts first, then scales, so that both are slices. Log-determinants are left out: sampling
-needs none (densities come from :class:`~generators.naflow.NAFlow`).
+needs none (densities come from :class:`~generators.naflow.network.NAFlow`).
 
 Images are kept as matrices, one row a pixel, ``(B * h * w, C)``: a 1x1 convolution is then one
 product, which may write into a slice of its result, and a 3x3 convolution sees the same memory as a
@@ -28,7 +28,7 @@ from torch.nn.functional import conv2d, pad, pixel_shuffle, pixel_unshuffle
 
 from generators.flows.coupling import MIN_SCALE, Subnet
 from generators.flows.pointwise import AffineMap
-from generators.naflow import NAFlow
+from generators.naflow.network import NAFlow
 
 __all__ = ["FoldedNAFlow"]
 

@@ -1,6 +1,6 @@
 """NAFlow as a generator: choosing a latent distribution, drawing from it, decoding it.
 
-Four ways to choose the distribution (:mod:`generators.naflow_latent`):
+Four ways to choose the distribution (:mod:`generators.naflow.latent`):
 
     label        that of the row's camera and ISO
     random       one class drawn uniformly a row
@@ -27,15 +27,15 @@ from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample, Params
 from generators.checks import check_choice, check_number, check_request
-from generators.naflow import GREY_LEVELS, NAFlow, NAFlowConfig, configuration_name, perturb
-from generators.naflow_folded import FoldedNAFlow
-from generators.naflow_latent import (
+from generators.naflow.folded import FoldedNAFlow
+from generators.naflow.latent import (
     LatentDistribution,
     LatentGaussian,
     Weighting,
     blend,
     follow_reference,
 )
+from generators.naflow.network import GREY_LEVELS, NAFlow, NAFlowConfig, configuration_name, perturb
 from generators.seeds import standard_normal, stream_rng, uniform
 from generators.shots import ShotBatch
 from generators.weights_file import load_weights

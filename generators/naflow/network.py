@@ -3,7 +3,7 @@
 A noisy image x is mapped to a latent z, given its clean image; the latents of each *configuration*
 (camera and ISO) follow their own Gaussian, one mean and one standard deviation a channel, shared by
 all positions. To make noise, draw z from one of the Gaussians (or from a blend that suits a noisy
-reference, :mod:`generators.naflow_sampling`) and decode it with another clean image.
+reference, :mod:`generators.naflow.sampling`) and decode it with another clean image.
 
     log p(x | clean, c) = sum log N(z; mu_c, sigma_c^2) + log|det dz/dx|
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.naflow_latent import (
+from generators.naflow.latent import (
     FollowedGaussian,
     LatentGaussian,
     Weighting,

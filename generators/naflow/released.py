@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from generators.naflow import NAFlow, NAFlowConfig
+from generators.naflow.network import NAFlow, NAFlowConfig
 
 __all__ = ["load_released", "to_ours"]
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from generators.naflow import GREY_LEVELS, NAFlow, nll, perturb
+from generators.naflow.network import GREY_LEVELS, NAFlow, nll, perturb
 from generators.seeds import batch_rng
 
 __all__ = ["NAFlowTask", "TrainingBatch"]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 import generators
 from generators.base import Likelihood, NoiseContext, NoiseRequest
-from generators.naflow import NAFlow, NAFlowConfig
-from generators.naflow_sampling import NAFlowGenerator
+from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import standard_normal
 from generators.shots import ShotBatch
 from generators.weights_file import bundled, save_weights

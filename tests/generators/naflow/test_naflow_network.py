@@ -20,10 +20,10 @@ from torch.nn.functional import pixel_unshuffle
 
 from generators.flows.coupling import ConvActNorm
 from generators.flows.pointwise import ActNorm
-from generators.naflow import NAFlow, NAFlowConfig, configuration_name, nll, perturb
-from generators.naflow_folded import FoldedNAFlow
-from generators.naflow_latent import LatentGaussian, blend
-from generators.naflow_released import load_released, to_ours
+from generators.naflow.folded import FoldedNAFlow
+from generators.naflow.latent import LatentGaussian, blend
+from generators.naflow.network import NAFlow, NAFlowConfig, configuration_name, nll, perturb
+from generators.naflow.released import load_released, to_ours
 
 GOLDEN = Path(__file__).resolve().parents[2] / ".." / "shared" / "golden"
 SIDD = tuple(
