@@ -5,8 +5,8 @@ generator's module, and torch with it, is loaded when the generator is described
 distributions add generators through the entry point group ``noisemill.generators``, each entry
 ``name = module:Class``.
 
-What can be trained is listed beside them (``trainable``): objectives, several of which may train the
-same generator's weights.
+What can be trained is listed beside them (``trainable``): objectives, several of which may train
+the same generator's weights.
 
 A generator's parameters are the keyword arguments of its constructor, or, for one with trained
 weights, of its class method ``from_weights(path, **parameters)``.

@@ -139,7 +139,7 @@ class NoiseTask(ABC):
 
     @abstractmethod
     def parts(self) -> dict[str, Part]:
-        """Return what is saved: ``""`` is the noise model, other keys are suffixes of file names."""
+        """Return what is saved: ``""`` is the noise model, other keys are file name suffixes."""
 
     @torch.no_grad()
     def initialise(self, batch: TrainingBatch) -> None:
@@ -158,8 +158,9 @@ class NoiseTask(ABC):
         finally:
             self.module.train(was_training)
 
-    def finish(self, batches: Callable[[int], TrainingBatch]) -> None:  # noqa: B027
+    def finish(self, batches: Callable[[int], TrainingBatch]) -> None:
         """Fit what is fitted once, after the last step, e.g. a prior of the latents."""
+        del batches
 
     def findings(self) -> dict[str, Any]:
         """Return what belongs on the card beside the metrics, JSON values, e.g. a collapse."""
