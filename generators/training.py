@@ -141,8 +141,7 @@ class NoiseTask(ABC):
     def parts(self) -> dict[str, Part]:
         """Return what is saved: ``""`` is the noise model, other keys are file name suffixes."""
 
-    @torch.no_grad()
-    def initialise(self, batch: TrainingBatch) -> None:
+    def initialise(self, batch: TrainingBatch) -> None:  # noqa: B027
         """Prepare fresh weights from the batch of step 0, e.g. ActNorm."""
 
     @torch.no_grad()
