@@ -1,0 +1,98 @@
+"""What every denoiser is: a network from a noisy image to an estimate of the clean one.
+
+Notation: B rows, C channels, H by W pixels. Images are float with the white level at 1, in the
+domain of the noise (grey or colour sRGB, packed raw), and so are the estimates, which are clipped
+only where an arrangement says so. Any H and W will do: a network that halves its image several
+times mirrors it out to a multiple first and cuts the result back (:func:`mirrored`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+__all__ = ["Denoiser", "DenoiserConfig", "check_image", "mirrored"]
+
+
+class DenoiserConfig(Protocol):
+    """From what a denoiser is rebuilt."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        ...
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """The seam between denoisers and everything else; implementations are ``nn.Module``.
+
+    Attributes:
+        name: Registry name, also the family of its weights files.
+        channels: Channels of its images: 1 grey, 3 colour, 4 packed raw.
+        multiple: What sides it works on must divide by; other images are padded inside.
+    """
+
+    name: str
+    channels: int
+    multiple: int
+
+    @property
+    def config(self) -> DenoiserConfig:
+        """Its arrangement."""
+        ...
+
+    def __call__(self, noisy: Tensor) -> Tensor:
+        """Return the estimate of the clean image, ``(B, channels, H, W)`` as ``noisy``."""
+        ...
+
+
+def check_image(image: Tensor, *, name: str, channels: int) -> None:
+    """Refuse what a denoiser cannot read.
+
+    Raises:
+        ValueError: If the image is not ``(B, channels, H, W)`` with at least one pixel.
+        TypeError: If it does not hold floating point numbers.
+    """
+    shape = tuple(image.shape)
+    if image.ndim != 4 or shape[1] != channels or not shape[2] or not shape[3]:
+        raise ValueError(
+            f"denoiser '{name}' reads images (B, {channels}, H, W) of {channels} channels; "
+            f"got shape {shape}. Use a denoiser made for these images."
+        )
+    if not image.is_floating_point():
+        raise TypeError(
+            f"denoiser '{name}' reads floating point images with the white level at 1; "
+            f"got {image.dtype}."
+        )
+
+
+def mirrored(image: Tensor, multiple: int) -> Tensor:
+    """Extend an image at the bottom and the right until its sides divide.
+
+    The image is reflected about its last row and column, as often as it takes: unlike torch's own
+    reflection, this also extends an image by more than its size.
+
+    Args:
+        image: ``(B, C, H, W)``.
+        multiple: What the sides must divide by, > 0.
+
+    Returns:
+        ``(B, C, H', W')`` with the smallest sides that divide; the image itself if they do already.
+    """
+    for side in (2, 3):
+        size = image.shape[side]
+        if size % multiple:
+            image = image.index_select(
+                side, _reflected(size, -(-size // multiple) * multiple, image)
+            )
+    return image
+
+
+def _reflected(size: int, target: int, like: Tensor) -> Tensor:
+    """Return where each of ``target`` positions is read from: 0 1 2 1 0 1 ... for size 3."""
+    if size == 1:
+        return torch.zeros(target, dtype=torch.int64, device=like.device)
+    at = torch.arange(target, device=like.device) % (2 * (size - 1))
+    return torch.minimum(at, 2 * (size - 1) - at)
