@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = [
     "Header",
@@ -27,7 +27,9 @@ __all__ = [
     "card",
     "find",
     "load_header",
+    "load_state",
     "load_weights",
+    "misfit",
     "save_weights",
     "sha256_of_file",
 ]
@@ -162,10 +164,58 @@ def load_weights(path: Path, *, family: str) -> Weights:
     return Weights(header["family"], json.loads(header["config"]), tensors, header["license"])
 
 
+def load_state(module: nn.Module, weights: Weights, path: Path) -> None:
+    """Load a file's tensors into the network that its header describes, every one of them.
+
+    Args:
+        module: The network, built from ``weights.config``; changed only if everything fits.
+        weights: From :func:`load_weights`.
+        path: Where they come from, for the message.
+
+    Raises:
+        ValueError: If a tensor is missing, left over or of another shape; the message names them.
+    """
+    wrong = misfit(module, weights.tensors)
+    if wrong:
+        raise ValueError(
+            f"{path} does not hold the network that its header describes: {wrong}. It was altered "
+            "or belongs to another version of noisemill; train or import the weights again."
+        )
+    module.load_state_dict(weights.tensors, strict=True)
+
+
+def misfit(module: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """Say in what tensors differ from a network's state by name and shape; empty if they fit."""
+    expected = module.state_dict()
+    faults = []
+    if missing := expected.keys() - tensors.keys():
+        faults.append(f"it lacks {_some(missing)}")
+    if extra := tensors.keys() - expected.keys():
+        faults.append(f"it has {_some(extra)}, unknown to the network")
+    shapes = [
+        f"{name} {_shape(tensors[name])} instead of {_shape(expected[name])}"
+        for name in sorted(expected.keys() & tensors.keys())
+        if tensors[name].shape != expected[name].shape
+    ]
+    if shapes:
+        faults.append(f"of another shape: {_some(shapes)}")
+    return "; ".join(faults)
+
+
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _some(names: Collection[str], most: int = 4) -> str:
+    listed = sorted(names)
+    more = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"
 
 
 def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

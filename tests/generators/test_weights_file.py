@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from generators import weights_file
 from generators.weights_file import (
@@ -19,6 +19,7 @@ from generators.weights_file import (
     card,
     find,
     load_header,
+    load_state,
     load_weights,
     save_weights,
     sha256_of_file,
@@ -159,6 +160,31 @@ def test_another_family_is_refused_by_name(tmp_path: Path) -> None:
     save(path)
     with pytest.raises(ValueError, match="weights of 'naflow', not of 'noise-flow'"):
         load_weights(path, family="noise-flow")
+
+
+def test_tensors_that_do_not_fit_the_network_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "one.safetensors"
+    module = nn.Linear(2, 3)
+    before = module.weight.clone()
+    save(path, tensors={"weight": torch.ones(3, 2), "bias": torch.zeros(3)})
+    good = load_weights(path, family="naflow")
+    save(path, tensors={"weight": torch.ones(2, 3), "scale": torch.zeros(1)})
+    bad = load_weights(path, family="naflow")
+    with pytest.raises(ValueError, match=r"one\.safetensors does not hold") as caught:
+        load_state(module, bad, path)
+    for text in ("it lacks bias;", "it has scale,", "weight 2x3 instead of 3x2", "import"):
+        assert text in str(caught.value)
+    assert torch.equal(module.weight, before)
+    load_state(module, good, path)
+    assert torch.equal(module.weight, torch.ones(3, 2))
+
+
+def test_only_a_few_of_many_missing_tensors_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "one.safetensors"
+    save(path)
+    module = nn.Sequential(*(nn.Linear(1, 1) for _ in range(5)))
+    with pytest.raises(ValueError, match=r"lacks 0.bias, 0.weight, 1.bias, 1.weight and 6 more"):
+        load_state(module, load_weights(path, family="naflow"), path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
