@@ -1,0 +1,91 @@
+"""Glow's training task: maximum likelihood of clean photographs.
+
+The pixels are 8-bit values k / 255. A density of such numbers could grow without limit around
+each of them, so every pixel is spread evenly over its bin first (*dequantisation*):
+
+    x = k / 255 + (u - 0.5) / 255,   u ~ U[0, 1);      nll = ln 255 - log p(x) / dimensions
+
+``nll`` is then an upper bound of the code length of the 8-bit image, nats a dimension.
+
+Source: Kingma and Dhariwal 2018, "Glow", eq. 1-2; Theis et al. 2016, "A note on the evaluation of
+generative models", section 3.1, for the bound.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor
+
+from generators.base import Domain
+from generators.glow.network import GREY_STEPS, Glow, GlowConfig
+from generators.seeds import batch_rng
+from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
+
+__all__ = ["GlowTask"]
+
+
+@final
+class GlowTask(NoiseTask):
+    """Training of the image prior.
+
+    Args:
+        module: The flow.
+        seed: Seed of the dequantisation.
+    """
+
+    uses: ClassVar[DataUse] = "clean"
+    domain: ClassVar[Domain] = "srgb"
+    channels_last: ClassVar[bool] = True
+
+    def __init__(self, module: Glow, *, seed: int) -> None:
+        self.module: Glow = module
+        self._seed = seed
+
+    @classmethod
+    def create(cls, params: Mapping[str, Any], setup: TrainingSetup) -> GlowTask:
+        """Make the task; ``params`` are those of :class:`GlowConfig` but for channels and seed.
+
+        Raises:
+            ValueError: If a parameter is unknown or wrong.
+        """
+        allowed = set(inspect.signature(GlowConfig).parameters) - {"channels", "seed"}
+        unknown = sorted(set(params) - allowed)
+        if unknown:
+            raise ValueError(
+                f"training 'glow' has no parameter {', '.join(map(repr, unknown))}; it has "
+                f"{', '.join(sorted(allowed))}."
+            )
+        config = GlowConfig(**params, channels=setup.channels, seed=setup.seed)
+        precision = None if setup.dtype == torch.float32 else setup.dtype
+        return cls(Glow(config, precision=precision), seed=setup.seed)
+
+    def initialise(self, batch: TrainingBatch) -> None:
+        """Set every ActNorm from the first batch."""
+        self.module.initialise(self._spread(batch, 0))
+
+    def loss(self, batch: TrainingBatch, step: int) -> Tensor:
+        """Return the mean negative log-likelihood, nats a dimension of the 8-bit image."""
+        x = self._spread(batch, step)
+        return math.log(GREY_STEPS) - self.module.log_prob(x).mean() / x[0].numel()
+
+    @torch.no_grad()
+    def measure(self, batch: TrainingBatch, step: int) -> dict[str, float]:
+        """Return ``nll``, nats a dimension, and the same in ``bits``."""
+        nll = float(self.loss(batch, step))
+        return {"nll": nll, "bits": nll / math.log(2)}
+
+    def parts(self) -> dict[str, Part]:
+        """Return the flow."""
+        config = self.module.config.to_dict()
+        return {"": Part(family="glow", config=config, tensors=self.module.state_dict())}
+
+    def _spread(self, batch: TrainingBatch, step: int) -> Tensor:
+        """Spread each pixel over its 8-bit bin."""
+        clean = image(batch, "clean")
+        drawn = batch_rng(self._seed, step, "glow").random(clean.shape, dtype="float32")
+        return clean + (torch.from_numpy(drawn).to(clean) - 0.5) / GREY_STEPS
