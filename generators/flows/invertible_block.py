@@ -19,12 +19,15 @@ Differs from the paper: the exponent is bounded as in the released network (the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from generators.flows.bijection import Bijection
 from generators.flows.condition import draw_weights
+from generators.flows.recompute import Direction, Rebuilt
 
 __all__ = ["ConcatSubnet", "InvertibleBlock"]
 
@@ -111,8 +114,64 @@ class InvertibleBlock(Bijection):
         # 2 sigmoid(h) - 1 = tanh(h / 2), which does not cancel where h is small.
         return torch.tanh(0.5 * self.H(y1))
 
+    def rebuild(
+        self, z: Tensor, context: Tensor, grad_z: Tensor, grad_ladj: Tensor, direction: Direction
+    ) -> Rebuilt:
+        """Rebuild the input and backpropagate, each subnetwork run once.
+
+        See :class:`~generators.flows.recompute.RebuildsItself`.
+        """
+        first, rest = z[:, : self.split].detach(), z[:, self.split :].detach()
+        grads = (grad_z[:, : self.split], grad_z[:, self.split :], grad_ladj.view(-1, 1, 1, 1))
+        if direction == "forward":
+            return self._rebuild_data(first, rest, *grads)
+        return self._rebuild_latent(first, rest, *grads)
+
+    def _rebuild_data(
+        self, y1: Tensor, y2: Tensor, grad_y1: Tensor, grad_y2: Tensor, grad_ladj: Tensor
+    ) -> Rebuilt:
+        with torch.enable_grad():
+            y1.requires_grad_()
+            s, shift = self.exponent(y1), self.G(y1)
+        scale = s.detach().exp()
+        x2 = (y2 - shift.detach()) / scale
+        grad_s = grad_y2 * (x2 * scale) + grad_ladj
+        weights = [*_trainable(self.G), *_trainable(self.H)]
+        through_y1, *of_gh = torch.autograd.grad([shift, s], [y1, *weights], [grad_y2, grad_s])
+        grad_x1 = grad_y1 + through_y1
+        with torch.enable_grad():
+            x2.requires_grad_()
+            added = self.F(x2)
+        through_x2, *of_f = torch.autograd.grad(added, [x2, *_trainable(self.F)], grad_x1)
+        x = torch.cat([y1.detach() - added.detach(), x2.detach()], dim=1)
+        grad_x = torch.cat([grad_x1, grad_y2 * scale + through_x2], dim=1)
+        return Rebuilt(x, grad_x, [*of_f, *of_gh])
+
+    def _rebuild_latent(
+        self, x1: Tensor, x2: Tensor, grad_x1: Tensor, grad_x2: Tensor, grad_ladj: Tensor
+    ) -> Rebuilt:
+        with torch.enable_grad():
+            x2.requires_grad_()
+            added = self.F(x2)
+        through_x2, *of_f = torch.autograd.grad(added, [x2, *_trainable(self.F)], -grad_x1)
+        grad_x2, x2 = grad_x2 + through_x2, x2.detach()
+        with torch.enable_grad():
+            y1 = (x1 + added.detach()).requires_grad_()
+            s, shift = self.exponent(y1), self.G(y1)
+        scale = s.detach().exp()
+        grad_y2 = grad_x2 / scale
+        grad_s = -(grad_x2 * x2 + grad_ladj)
+        weights = [*_trainable(self.G), *_trainable(self.H)]
+        through_y1, *of_gh = torch.autograd.grad([shift, s], [y1, *weights], [-grad_y2, grad_s])
+        z = torch.cat([y1.detach(), x2 * scale + shift.detach()], dim=1)
+        return Rebuilt(z, torch.cat([grad_x1 + through_y1, grad_y2], dim=1), [*of_f, *of_gh])
+
     @torch.no_grad()
     def silence(self) -> None:
         """Make the block the identity: the last convolutions are set to zero."""
         for subnet in (self.F, self.G, self.H):
             subnet.silence()
+
+
+def _trainable(subnet: nn.Module) -> Sequence[nn.Parameter]:
+    return [parameter for parameter in subnet.parameters() if parameter.requires_grad]
