@@ -17,6 +17,8 @@ from torch.nn.functional import conv2d
 
 from generators.flows.bijection import Bijection
 from generators.flows.coupling import ConditionalCoupling
+from generators.flows.haar import Haar
+from generators.flows.invertible_block import InvertibleBlock
 from generators.flows.pointwise import ActNorm, Invertible1x1, Pointwise, fold, fold_inverse
 from generators.flows.reshape import Squeeze
 from generators.naflow.network import NAFlow, NAFlowConfig
@@ -131,6 +133,13 @@ def flow_case(levels: int, models: str) -> Case:
 CASES = {
     "actnorm": Case(make=lambda: ActNorm(3)),
     "invertible-1x1": Case(make=lambda: Invertible1x1(3, seed=0)),
+    "haar": Case(make=Haar, shapes=((3, 4, 4), (3, 2, 6), (1, 6, 4))),
+    "invertible-block": Case(
+        make=lambda: InvertibleBlock(12, 3, hidden=6, seed=0), shapes=((12, 3, 3), (12, 2, 4))
+    ),
+    "invertible-block-halves": Case(
+        make=lambda: InvertibleBlock(4, 2, hidden=6, seed=0), shapes=((4, 3, 3), (4, 1, 5))
+    ),
     "squeeze": Case(make=Squeeze, shapes=((3, 4, 4), (3, 2, 6), (1, 6, 4))),
     "chain": Case(make=Chain),
     "folded-chain": Case(make=FoldedChain),
