@@ -1,0 +1,177 @@
+"""Flow-sRGB's training task: dequantised noise, its likelihood, and the norms' last word.
+
+Stored images are whole grey levels, and a density of whole numbers can grow without bound. So each
+step spreads them over their level, uniformly, and takes the noise of that:
+
+    noisy  n + (u - 1/2) / 255      u uniform on [0, 1)
+    both   the clean image as well, with an own u: the noise then carries 1/12 of a squared grey
+           level of the clean image's, as in the released code
+
+Either way the noise keeps its mean. Sampling returns the noise as the density has it; when 8-bit
+storage rounds it, ``noisy`` gives back the real noise's variance, and ``both`` 1/4 of a squared
+grey level more (the released code, which rounds down what it has dequantised, 1/3).
+
+BatchNorm's running statistics lag behind the weights and the average of the weights has none of its
+own, so when training ends they are measured once more.
+
+Source: Kousha et al. 2022, "Modeling sRGB Camera Noise with Normalizing Flows", section 4;
+dequantisation as released.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from generators.base import Domain
+from generators.flow_srgb.network import GREY_NATS, PUBLISHED, FlowSRGB, FlowSRGBConfig
+from generators.flow_srgb.sampling import FlowSRGBGenerator
+from generators.naflow.network import configuration_name
+from generators.seeds import batch_rng
+from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
+
+__all__ = ["FlowSRGBTask", "dequantised"]
+
+_PARAMS = ("arrangement", "dequantisation")
+# Batches over which the norms' statistics are measured at the end.
+_NORM_BATCHES = 64
+
+
+@final
+class FlowSRGBTask(NoiseTask):
+    """Maximum likelihood of sRGB noise given the clean image, camera and ISO.
+
+    Args:
+        module: The network.
+        seed: Seed of the dequantisation.
+    """
+
+    uses: ClassVar[DataUse] = "pairs"
+    domain: ClassVar[Domain] = "srgb"
+
+    def __init__(self, module: FlowSRGB, *, seed: int) -> None:
+        self.module: FlowSRGB = module
+        self._seed = seed
+        self._grey_nll: float | None = None
+
+    @classmethod
+    def create(cls, params: Mapping[str, Any], setup: TrainingSetup) -> FlowSRGBTask:
+        """Make the task; see :class:`NoiseTask`.
+
+        Args:
+            params: ``arrangement``, e.g. ``"CL2|CAC|CAC"``, and ``dequantisation``, ``noisy`` by
+                default.
+            setup: Cameras and ISOs of the data become the network's. ``dtype`` is not used: with
+                four channels nothing is to be gained from bfloat16.
+
+        Raises:
+            ValueError: If a parameter is unknown or wrong, or the images have no three channels.
+        """
+        unknown = sorted(set(params) - set(_PARAMS))
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], _PARAMS, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise ValueError(
+                f"flow-srgb has no training parameter {', '.join(map(repr, unknown))}; it has "
+                f"{', '.join(_PARAMS)}.{hint}"
+            )
+        if setup.channels != 3:
+            raise ValueError(
+                f"flow-srgb models sRGB noise of 3 channels; the data has {setup.channels}. Use "
+                "'noise-flow' for raw images."
+            )
+        config = {
+            "arrangement": "|".join(PUBLISHED),
+            "dequantisation": "noisy",
+            **params,
+            "cameras": sorted({camera for camera, _ in setup.shots}),
+            "isos": sorted({iso for _, iso in setup.shots}),
+            "configurations": [configuration_name(*shot) for shot in setup.shots],
+            "seed": setup.seed,
+        }
+        return cls(FlowSRGB(FlowSRGBConfig.from_dict(config)), seed=setup.seed)
+
+    @torch.no_grad()
+    def initialise(self, batch: TrainingBatch) -> None:
+        """Set the linear layers from the batch of step 0."""
+        noise, clean = self._draw(batch, 0)
+        self.module.initialise(noise, clean, self.module.cells(batch.shots))
+
+    def loss(self, batch: TrainingBatch, step: int) -> Tensor:
+        """Return the mean negative log-likelihood, nats a dimension, white level 1.
+
+        Raises:
+            ValueError: If the batch has one row only: its norms compare rows.
+        """
+        if self.module.training and len(batch.shots) < 2:
+            raise ValueError(
+                "flow-srgb normalises over the rows of a batch; set batch_size to 2 or more."
+            )
+        noise, clean = self._draw(batch, step)
+        return self.module.nll(noise, clean, batch.shots).mean()
+
+    @torch.no_grad()
+    def measure(self, batch: TrainingBatch, step: int) -> dict[str, float]:
+        """Return ``nll``, nats a dimension, and ``nll_grey``, the same in the published unit."""
+        was_training = self.module.training
+        self.module.eval()
+        try:
+            nll = float(self.loss(batch, step))
+        finally:
+            self.module.train(was_training)
+        return {"nll": nll, "nll_grey": nll + GREY_NATS}
+
+    @torch.no_grad()
+    def finish(self, batches: Callable[[int], TrainingBatch]) -> None:
+        """Measure every norm's statistics over some batches, with the weights as they are."""
+        norms = [m for m in self.module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        kept = [norm.momentum for norm in norms]
+        was_training = self.module.training
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the batches
+        self.module.train()
+        total = 0.0
+        for step in range(_NORM_BATCHES):
+            total += float(self.loss(batches(step), step))
+        for norm, momentum in zip(norms, kept, strict=True):
+            norm.momentum = momentum
+        self.module.train(was_training)
+        self._grey_nll = total / _NORM_BATCHES + GREY_NATS
+
+    def findings(self) -> dict[str, Any]:
+        """Return the likelihood on training batches in the published unit."""
+        if self._grey_nll is None:
+            return {}
+        return {"training_nll_in_grey_levels": round(self._grey_nll, 4)}
+
+    def parts(self) -> dict[str, Part]:
+        """Return the network."""
+        config, tensors = self.module.config.to_dict(), self.module.state_dict()
+        return {"": Part(family="flow-srgb", config=config, tensors=tensors)}
+
+    def generator(self) -> FlowSRGBGenerator:
+        """Return the network as a generator; it stays the task's, in evaluation mode."""
+        copy = FlowSRGB(self.module.config)
+        copy.load_state_dict(self.module.state_dict())
+        return FlowSRGBGenerator(copy)
+
+    def _draw(self, batch: TrainingBatch, step: int) -> tuple[Tensor, Tensor]:
+        """Return a step's noise and clean image, dequantised."""
+        noisy, clean = image(batch, "noisy"), image(batch, "clean")
+        rng = batch_rng(self._seed, step, "flow-srgb")
+        u = torch.from_numpy(rng.random(noisy.shape, dtype="float32")).to(noisy.device)
+        if self.module.config.dequantisation == "noisy":
+            return dequantised(noisy, u) - clean, clean
+        v = torch.from_numpy(rng.random(noisy.shape, dtype="float32")).to(noisy.device)
+        clean = dequantised(clean, v)
+        return dequantised(noisy, u) - clean, clean
+
+
+def dequantised(image: Tensor, u: Tensor) -> Tensor:
+    """Spread 8-bit values, white level 1, over their grey level: ``image + (u - 1/2) / 255``."""
+    return image + (u - 0.5) / 255.0
