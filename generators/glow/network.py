@@ -249,7 +249,7 @@ class Glow(Bijection):
         """Map images ``(B, C, H, W)`` to latents of the same shape; ignores the context."""
         self.config.check_image(x)
         # Images are centred here so that a fresh network sees numbers around 0.
-        z, ladj = self.flow(x - 0.5, context)
+        z, ladj = self.flow((x - 0.5).contiguous(memory_format=torch.channels_last), context)
         return z, ladj
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
