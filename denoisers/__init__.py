@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["bundled", "create", "describe", "names"]
+__all__ = ["bundled", "create", "describe", "find", "load", "names"]
 
 _BUILT_IN = {
     "dncnn": "denoisers.dncnn:DnCNN",
@@ -73,6 +73,51 @@ def create(name: str, *, channels: int, seed: int, **params: Any) -> nn.Module:
     except ValueError as error:
         raise ValueError(f"denoiser '{name}': {error}") from error
     return made
+
+
+def load(name_or_path: str | Path) -> nn.Module:
+    """Return a denoiser with trained weights, in evaluation mode.
+
+    Args:
+        name_or_path: Bundled weights by name, or a ``.safetensors`` file.
+
+    Returns:
+        A module that satisfies :class:`denoisers.base.Denoiser`.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+        ValueError: If the file is damaged or holds no denoiser.
+    """
+    from generators.weights_file import load_header, load_state, load_weights
+
+    path = find(str(name_or_path))
+    family = load_header(path).family
+    if family not in _BUILT_IN:
+        raise ValueError(
+            f"{path} holds weights of '{family}', which is no denoiser; "
+            f"denoisers are {', '.join(names())}."
+        )
+    cls, weights = _load(family), load_weights(path, family=family)
+    try:
+        made: nn.Module = cls(cls.config_type.from_dict(weights.config))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: its configuration is not that of this version's '{family}' ({error}); "
+            "train or import the weights again."
+        ) from error
+    load_state(made, weights, path)
+    return made.eval()
+
+
+def find(name_or_path: str) -> Path:
+    """Return the file of bundled denoiser weights, or of a path.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+    """
+    from generators.weights_file import find
+
+    return find(name_or_path, known=bundled())
 
 
 def bundled() -> dict[str, Path]:

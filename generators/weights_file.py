@@ -61,13 +61,17 @@ def bundled() -> dict[str, Path]:
     return {path.stem: path for path in sorted(FOLDER.glob("*.safetensors"))}
 
 
-def find(name_or_path: str) -> Path:
+def find(name_or_path: str, *, known: Mapping[str, Path] | None = None) -> Path:
     """Return the file of bundled weights, or of a path to a ``.safetensors`` file.
+
+    Args:
+        name_or_path: What somebody wrote.
+        known: The weights that have names; those of the generators unless given.
 
     Raises:
         FileNotFoundError: If there is neither.
     """
-    known = bundled()
+    known = bundled() if known is None else known
     if name_or_path in known:
         return known[name_or_path]
     path = Path(name_or_path).expanduser()
