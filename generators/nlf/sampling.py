@@ -1,0 +1,136 @@
+"""A measured noise level function as a generator.
+
+    gaussian           y = x + sqrt(beta1 * max(x, 0) + beta2) * z
+    poisson-gaussian   y = beta1 * Poisson(x / beta1) + sqrt(beta2) * z
+
+with z standard normal numbers, and beta1, beta2 of the row's camera and ISO. Nothing is clipped.
+The noise is white: what a raw file shows, and what sRGB noise is not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
+from generators.checks import check_number, check_request
+from generators.nlf.network import NLF, NLFConfig
+from generators.seeds import standard_normal
+from generators.sensor import photon_counts
+from generators.shots import ShotBatch
+from generators.weights_file import load_weights
+
+__all__ = ["NLFGenerator"]
+
+
+@final
+class NLFGenerator:
+    """Noise with a variance linear in the signal, as measured for each camera and ISO.
+
+    Its domain, the cameras and the ISO speeds are the weights'.
+
+    Args:
+        model: The measured noise level functions.
+        camera: Camera of every row, for photographs without metadata.
+        iso: ISO of every row, likewise.
+
+    Raises:
+        ValueError: If camera and ISO are given and unknown.
+    """
+
+    name = "nlf"
+    revision = 1
+    accepts: Domain = "raw"
+    gives: Domain = "raw"
+    needs: frozenset[Need] = frozenset({"camera", "iso"})
+
+    def __init__(self, model: NLF, *, camera: str | None = None, iso: int | None = None) -> None:
+        if iso is not None:
+            check_number("iso", iso, low=0.0, open_low=True)
+        self._model = model.eval().requires_grad_(False)
+        self._camera, self._iso = camera, iso
+        self.accepts = self.gives = model.config.domain
+        needs: set[Need] = set()
+        needs |= {"camera"} if camera is None else set()
+        needs |= {"iso"} if iso is None else set()
+        self.needs = frozenset(needs)
+        if not needs:
+            model.rows(ShotBatch.same(1, camera=camera, iso=iso))
+
+    @classmethod
+    def from_weights(
+        cls, path: Path, *, camera: str | None = None, iso: int | None = None
+    ) -> NLFGenerator:
+        """Load a weights file; parameters as in the constructor.
+
+        Raises:
+            ValueError: If the file is damaged or of another family, or a parameter is wrong.
+        """
+        return cls(_load(path), camera=camera, iso=iso)
+
+    @property
+    def configurations(self) -> tuple[str, ...]:
+        """Names ``camera_ISO`` that the weights know."""
+        return self._model.config.configurations
+
+    def sample(self, request: NoiseRequest) -> NoiseSample:
+        """Add noise to each row; its ``beta1`` and ``beta2`` are recorded.
+
+        Raises:
+            ValueError: If the request lacks what :attr:`needs` names, the weights do not know a
+                camera and ISO, or photons are to be counted at a negative clean value.
+        """
+        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
+        clean = request.context.clean.cpu()
+        shots = self._shots(request.context.shots)
+        levels = self._model.levels_of(shots)
+        normal = standard_normal(request.seeds, clean.shape[1:], "noise")
+        pairs = torch.tensor(levels, dtype=torch.float64)[:, :, None, None, None]
+        beta1, beta2 = pairs.unbind(1)
+        if self._model.config.distribution == "gaussian":
+            spread = (beta1 * clean.double().clamp_min(0.0) + beta2).sqrt()
+            noisy = clean + (spread * normal.double()).float()
+        else:
+            electrons = photon_counts(clean.double() / beta1, request.seeds, "photons")
+            noisy = (electrons * beta1 + beta2.sqrt() * normal.double()).float()
+        device = request.context.clean.device
+        return NoiseSample(
+            clean=request.context.clean,
+            noisy=noisy.to(device),
+            params=[{"beta1": level.beta1, "beta2": level.beta2} for level in levels],
+        )
+
+    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+        """Return log p(noisy | clean, camera, ISO), ``(B,)`` nats, float64.
+
+        Raises:
+            ValueError: If the shapes differ or the weights do not know a camera and ISO.
+        """
+        if noisy.shape != context.clean.shape:
+            raise ValueError(
+                f"noisy is {tuple(noisy.shape)} and clean {tuple(context.clean.shape)}; a density "
+                "needs equal shapes."
+            )
+        return self._model.log_prob(noisy, context.clean, self._shots(context.shots))
+
+    def _shots(self, shots: ShotBatch) -> ShotBatch:
+        return ShotBatch(
+            camera=tuple(self._camera or camera for camera in shots.camera),
+            iso=tuple(self._iso or iso for iso in shots.iso),
+        )
+
+
+def _load(path: Path) -> NLF:
+    weights = load_weights(path, family="nlf")
+    try:
+        model = NLF(NLFConfig.from_dict(weights.config))
+        model.load_state_dict(weights.tensors, strict=True)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{path}: the tensors or the configuration are not those of a noise level function "
+            f"({error}); calibrate again with this version."
+        ) from error
+    return model
