@@ -243,9 +243,22 @@ def _check_domains(records: list[ImageRecord], loaded: Sequence[LoadedGenerator]
             if record.domain != one.generator.accepts:
                 raise PlanError(
                     f"generator '{one.spec.key}' reads {one.generator.accepts} images; source "
-                    f"'{record.source}' gives {record.domain} ({record.uri}). Use another source, "
-                    "or the generator's `params: {domain: ...}` where it has that."
+                    f"'{record.source}' gives {record.domain} ({record.uri}). "
+                    + _domain_remedy(record.domain)
                 )
+
+
+def _domain_remedy(domain: str) -> str:
+    if domain == "srgb":
+        return (
+            "For raw noise on sRGB photographs set the generator's `unprocess: {output: srgb}`, or "
+            "`{output: raw}` to keep the raw; else use a raw source, or the generator's "
+            "`params: {domain: srgb}` where it has that."
+        )
+    return (
+        "Use an sRGB source, or the generator's `params: {domain: raw}` where it has that; "
+        "`unprocess` is for photographs."
+    )
 
 
 def _check_needs(records: list[ImageRecord], loaded: Sequence[LoadedGenerator]) -> None:

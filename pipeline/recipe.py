@@ -7,13 +7,14 @@ recipe and not from the whole manifest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import generators
 from generators.base import NoiseGenerator
+from generators.on_raw import OnRaw
 from generators.weights_file import card, find, sha256_of_file
 from pipeline.canonical import sha256_of
 from pipeline.manifest.models import CorpusManifest, GeneratorSpec
@@ -39,6 +40,9 @@ _PIXEL_OUTPUT = (
     "png_level",
     "hdf5_compression",
 )
+# Keys that came after the first release are left out where they are not used, so that the recipe,
+# and with it the plan and the shards, of an older manifest stays what it was.
+_LATER_KEYS = ("unprocess",)
 # A convolution's last bits depend on the batch and on the number of threads.
 _PIXEL_RESOURCES = ("batch_size", "threads", "precision")
 
@@ -92,6 +96,10 @@ def recipe_of(manifest: CorpusManifest) -> dict[str, Any]:
     output = {key: data["output"][key] for key in _PIXEL_OUTPUT}
     resources = {key: data["resources"][key] for key in _PIXEL_RESOURCES}
     kept = {key: value for key, value in data.items() if key not in _NOT_PIXELS}
+    kept["generators"] = [
+        {k: v for k, v in spec.items() if k not in _LATER_KEYS or v is not None}
+        for spec in data["generators"]
+    ]
     return {**kept, "output": output, "resources": resources}
 
 
@@ -106,6 +114,8 @@ def _load(spec: GeneratorSpec, precision: str) -> LoadedGenerator:
     if precision != "float32" and generators.has_parameter(spec.name, "precision"):
         params.setdefault("precision", precision)
     generator = generators.create(spec.name, params=params, weights=path)
+    if spec.unprocess is not None:
+        generator = _on_raw(spec.key, generator, spec.unprocess.model_dump())
     return LoadedGenerator(
         spec=spec,
         generator=generator,
@@ -113,3 +123,10 @@ def _load(spec: GeneratorSpec, precision: str) -> LoadedGenerator:
         weights_sha256=sha256_of_file(path) if path is not None else "",
         license=None if path is None else card(path).get("license", "unspecified"),
     )
+
+
+def _on_raw(key: str, generator: NoiseGenerator, unprocess: Mapping[str, Any]) -> NoiseGenerator:
+    try:
+        return OnRaw(generator, **unprocess)
+    except ValueError as error:
+        raise ValueError(f"generator '{key}', unprocess: {error}") from error

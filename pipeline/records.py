@@ -11,20 +11,24 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-__all__ = ["Depth", "ImageRecord", "Reject", "merged"]
+__all__ = ["Depth", "ImageRecord", "Reject", "Role", "View", "merged"]
 
 Depth = Literal["uint8", "uint16", "float32"]
+Role = Literal["clean", "noisy"]
+View = Literal["clean", "noisy", "second"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
-    """One clean photograph, or one clean/noisy pair.
+    """One clean photograph, one clean/noisy pair, or noisy images without a clean one.
 
     Args:
         image_id: First 32 hexadecimal digits of ``sha256``: stable, from the file's content.
-        uri: Where the clean image is: a path, an fsspec URL, ``skimage:astronaut``, or a row of a
-            corpus (``path/to/train-00000-of-00002.h5#17``).
-        sha256: SHA-256 of the clean file's bytes (of the clean row's pixels, for a corpus row).
+        uri: Where the clean image is: a path, an fsspec URL, ``skimage:astronaut``, a row of a
+            corpus (``path/to/train-00000-of-00002.h5#17``), or a raw image or block
+            (:mod:`pipeline.images.mosaic`). With the role ``noisy`` it is the first noisy image.
+        sha256: SHA-256 of that file's bytes (of the row's or block's pixels; for a raw file of its
+            bytes and of how it is read).
         height: Pixels, after the EXIF orientation is applied.
         width: Pixels, after the EXIF orientation is applied.
         channels: 1 (grey) or 3 (colour) for sRGB; 4 for packed raw.
@@ -38,6 +42,11 @@ class ImageRecord:
         iso: ISO speed, if known.
         noisy_uri: Where the noisy partner is, if there is one.
         noisy_sha256: SHA-256 of the noisy file's bytes.
+        second_uri: Where a second noisy image of the same scene is, with independent noise.
+        second_sha256: SHA-256 of its bytes.
+        role: ``clean``, or ``noisy`` for noisy images without a clean one: those can train what
+            needs no clean image, and nothing can be cut from them.
+        details: What else the source knows of the shot, e.g. ``(("shutter", 60),)``.
     """
 
     image_id: str
@@ -56,10 +65,25 @@ class ImageRecord:
     iso: int | None = None
     noisy_uri: str | None = None
     noisy_sha256: str | None = None
+    second_uri: str | None = None
+    second_sha256: str | None = None
+    role: Role = "clean"
+    details: tuple[tuple[str, str | int], ...] = ()
+
+    def views(self) -> dict[View, tuple[str, str]]:
+        """Return URI and SHA-256 of the images there are, by what they show."""
+        named: dict[View, tuple[str | None, str | None]] = {
+            "clean": (self.uri, self.sha256),
+            "noisy": (self.noisy_uri, self.noisy_sha256),
+            "second": (self.second_uri, self.second_sha256),
+        }
+        if self.role == "noisy":
+            named = {"noisy": named["clean"], "second": named["second"]}
+        return {view: (uri, sha or "") for view, (uri, sha) in named.items() if uri is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON scalars."""
-        return asdict(self)
+        """Return the record as JSON values."""
+        return {**asdict(self), "details": dict(self.details)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,12 @@ import tifffile
 from pipeline.images.cache import PixelCache, Pixels
 from pipeline.images.errors import ImageError
 from pipeline.images.files import display, file_stamp, read_file
+from pipeline.images.mosaic import Part, parse_part
+from pipeline.images.parts import decode_sensor_file, is_sensor_file, packed, read_part_block
 from pipeline.images.probe import Probe, probe
 from pipeline.images.rows import parse_row, read_row
 
-__all__ = ["CACHE", "check_samples", "decode", "read_pixels"]
+__all__ = ["CACHE", "check_samples", "decode", "decode_part", "read_pixels"]
 
 CACHE = PixelCache(256 * 2**20)
 _FLOAT_SLACK = 1e-3  # resampling overshoots by this much and a wrong scale by far more
@@ -30,19 +32,23 @@ def read_pixels(uri: str) -> Pixels:
 
     Args:
         uri: A path, an fsspec URL, ``skimage:NAME``, or ``PATH.h5#ROW`` / ``PATH.parquet#ROW``,
-            with ``/noisy`` behind it for the noisy image of the row.
+            with ``/noisy`` behind it for the noisy image of the row; or a raw image or a block
+            (:mod:`pipeline.images.mosaic`).
 
     Returns:
-        ``(H, W, C)``, C = 1 (grey) or 3 (RGB; 4 for packed raw rows of a corpus), upright; uint8 or
-        uint16, full range, or float32 in [0, 1] (rows of a corpus may lie outside, as noise does).
-        Read-only, because recently read images are kept: copy before writing.
+        ``(H, W, C)``, C = 1 (grey), 3 (RGB) or 4 (packed raw), upright but for raw; uint8 or
+        uint16, full range, or float32 in [0, 1] (rows of a corpus and raw may lie outside, as noise
+        does). Read-only, because recently read images are kept: copy before writing.
 
     Raises:
         ImageError: If the image cannot be used; the message names it.
     """
-    row = parse_row(uri)
-    stamp = file_stamp(uri if row is None else row.path)
+    row, part = parse_row(uri), parse_part(uri)
+    named = row or part
+    stamp = file_stamp(uri if named is None else named.path)
     try:
+        if part is not None:
+            return CACHE.get((uri, stamp), lambda: _read_part(part))
         if row is None:
             return CACHE.get((uri, stamp), lambda: decode(read_file(uri)))
         return CACHE.get((uri, stamp), lambda: read_row(row, stamp))
@@ -64,6 +70,21 @@ def decode(data: bytes) -> Pixels:
     return np.ascontiguousarray(check_samples(upright))
 
 
+def decode_part(data: bytes, part: Part) -> Pixels:
+    """Decode the bytes of a raw file.
+
+    Returns:
+        ``(h, w, 4)`` float32, black at 0 and white at 1; outside [0, 1] where noise is, unless the
+        part is clipped.
+
+    Raises:
+        ImageError: If the file cannot be used.
+    """
+    if is_sensor_file(part):
+        return decode_sensor_file(data, part)
+    return packed(decode(data)[..., 0], part)
+
+
 def check_samples(pixels: Pixels) -> Pixels:
     """Refuse float samples that are not finite or not in [0, 1]; return the others as they are."""
     if pixels.dtype != np.float32:
@@ -79,6 +100,12 @@ def check_samples(pixels: Pixels) -> Pixels:
             "Divide by the white level.",
         )
     return np.clip(pixels, 0.0, 1.0)
+
+
+def _read_part(part: Part) -> Pixels:
+    if part.block is not None:
+        return read_part_block(part)
+    return decode_part(read_file(part.path), part)
 
 
 def _decode_opencv(data: bytes, found: Probe) -> Pixels:

@@ -10,12 +10,14 @@ import numpy as np
 from pipeline.images.cache import Pixels
 from pipeline.images.errors import ImageError
 from pipeline.images.files import display, read_file
+from pipeline.images.mosaic import Part, parse_part
+from pipeline.images.parts import size_of_part
 from pipeline.images.pixels import read_pixels
 from pipeline.images.probe import probe
 from pipeline.images.rows import parse_row
 from pipeline.records import Depth
 
-__all__ = ["Header", "header_of", "read_header"]
+__all__ = ["Header", "header_of", "part_sha256", "read_header"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +27,11 @@ class Header:
     Args:
         height: Pixels, after the orientation is applied.
         width: Pixels, after the orientation is applied.
-        channels: 1 (grey) or 3 (colour), without an alpha channel; 4 for packed raw rows.
+        channels: 1 (grey) or 3 (colour), without an alpha channel; 4 for packed raw.
         depth: Type of the samples.
-        sha256: SHA-256 of the file's bytes (of shape, type and pixels for a row of a corpus).
-        bytes: Size of the file (of the row's pixels).
+        sha256: SHA-256 of the file's bytes; of shape, type and pixels for a row of a corpus or a
+            block; :func:`part_sha256` for a raw file.
+        bytes: Size of the file (of the row's or block's pixels).
     """
 
     height: int
@@ -46,14 +49,18 @@ def read_header(uri: str) -> Header:
     it is opaque and refuses the image where it is not.
 
     Args:
-        uri: As for :func:`pipeline.images.read_pixels`; rows of a corpus are read and hashed.
+        uri: As for :func:`pipeline.images.read_pixels`; rows of a corpus and blocks of a ``.mat``
+            file are read and hashed.
 
     Raises:
         ImageError: If the file cannot be read or used, or is cut short; the message names it.
     """
-    if parse_row(uri) is not None:
+    part = parse_part(uri)
+    if parse_row(uri) is not None or (part is not None and part.block is not None):
         return header_of(read_pixels(uri))
     try:
+        if part is not None:
+            return _part_header(part)
         data = read_file(uri)
         found = probe(data)
     except ImageError as error:
@@ -69,8 +76,31 @@ def read_header(uri: str) -> Header:
     )
 
 
+def part_sha256(data: bytes, part: Part) -> str:
+    """Return the SHA-256 of a raw file's own SHA-256 and of how it is read.
+
+    Other levels of black and white are another picture, so they take part in its identity.
+    """
+    return hashlib.sha256(
+        f"{hashlib.sha256(data).hexdigest()} {part.fragment}".encode()
+    ).hexdigest()
+
+
+def _part_header(part: Part) -> Header:
+    data = read_file(part.path)
+    height, width = size_of_part(data, part)
+    return Header(
+        height=height,
+        width=width,
+        channels=4,
+        depth="float32",
+        sha256=part_sha256(data, part),
+        bytes=len(data),
+    )
+
+
 def header_of(pixels: Pixels) -> Header:
-    """Return the header of an image that has no file of its own: a row of a corpus."""
+    """Return the header of an image without a file of its own: a row of a corpus, a block."""
     name = pixels.dtype.name
     if name not in ("uint8", "uint16", "float32"):
         raise ImageError(

@@ -11,7 +11,15 @@ from pipeline.manifest.base import Filled, Fraction, Model, Positive
 from pipeline.manifest.sources import Source, Splits
 from pipeline.manifest.values import parse_bytes
 
-__all__ = ["CorpusManifest", "GeneratorSpec", "Limits", "Output", "Patches", "Resources"]
+__all__ = [
+    "CorpusManifest",
+    "GeneratorSpec",
+    "Limits",
+    "Output",
+    "Patches",
+    "Resources",
+    "Unprocess",
+]
 
 
 class Patches(Model):
@@ -40,6 +48,25 @@ class Patches(Model):
         return per_image
 
 
+class Unprocess(Model):
+    """Raw noise on sRGB photographs: back to the sensor, noise there, developed again or not."""
+
+    output: Literal["srgb", "raw"] = Field(
+        default="srgb",
+        description="Develop the noisy raw again, or keep it, packed RGGB of half the size.",
+    )
+    matrix: str = Field(
+        default="random",
+        description="`random`, or one camera's colour matrix, as for generator `camera`.",
+    )
+    white_balance: Literal["random"] | tuple[float, float] = Field(
+        default="random", description="`random`, or [red gain, blue gain], each at least 1."
+    )
+    brightness: Literal["random"] | float = Field(
+        default="random", description="`random`, or the brightness gain, at least 1."
+    )
+
+
 class GeneratorSpec(Model):
     """One noise generator and its parameters."""
 
@@ -56,6 +83,11 @@ class GeneratorSpec(Model):
     params: dict[str, Any] = Field(
         default_factory=dict,
         description="The generator's own parameters; checked by the generator.",
+    )
+    unprocess: Unprocess | None = Field(
+        default=None,
+        description="Lets a generator of raw noise work on sRGB photographs; `{output: srgb}` or "
+        "`{output: raw}` says what comes out.",
     )
 
     @property

@@ -13,8 +13,11 @@ __all__ = [
     "AuditLimits",
     "CorpusSource",
     "ImagesSource",
+    "MosaicsSource",
+    "NoisyPairsSource",
     "PairsSource",
     "PhotographsSource",
+    "SiddSource",
     "Source",
     "SourceBase",
     "Splits",
@@ -161,8 +164,145 @@ class CorpusSource(SourceBase):
     )
 
 
+class SiddSource(SourceBase):
+    """The smartphone image denoising data set (SIDD), in one of its published layouts."""
+
+    type: Literal["sidd"] = Field(description="SIDD, sRGB or raw.")
+    path: Filled = Field(description="Folder or fsspec URL of the data set.")
+    layout: Literal["small", "medium", "full", "validation", "benchmark"] = Field(
+        description="Which of the published sets lies there."
+    )
+    color: Literal["srgb", "raw"] = Field(
+        default="srgb", description="Which of its two forms to take; raw becomes packed RGGB."
+    )
+    offer: Literal["pairs", "noisy-pairs", "single-noisy"] | None = Field(
+        default=None,
+        validate_default=True,
+        description="Clean/noisy pairs; two frames of a burst, without clean images; or single "
+        "noisy images. Pairs if absent, single noisy images of the benchmark.",
+    )
+    cameras: list[Literal["G4", "GP", "IP", "N6", "S6"]] | None = Field(
+        default=None, min_length=1, description="Take only these phones."
+    )
+    isos: list[Positive] | None = Field(
+        default=None, min_length=1, description="Take only these ISO speeds."
+    )
+    frames: list[Positive] | None = Field(
+        default=None, min_length=1, description="Take only these frames of a burst, e.g. [1, 2]."
+    )
+    align: Literal["crop", "reorder"] = Field(
+        default="crop",
+        description="How raw becomes RGGB: by cropping a row and a column, or by putting the "
+        "colours of each cell in order, which keeps every pixel.",
+    )
+    split: Split | Literal["noise-flow"] | None = Field(
+        default=None,
+        validate_default=True,
+        description="Split of all; `noise-flow` for its published train and test instances; by "
+        "`splits` if absent.",
+    )
+    only: list[Split] | None = Field(
+        default=None, min_length=1, description="Take only instances of these splits."
+    )
+
+    @property
+    def offering(self) -> str:
+        """What is offered, the default filled in."""
+        return self.offer or ("single-noisy" if self.layout == "benchmark" else "pairs")
+
+    @field_validator("offer")
+    @classmethod
+    def _layout_has_it(cls, offer: str | None, info: ValidationInfo) -> str | None:
+        layout = info.data.get("layout")
+        if layout == "benchmark" and offer not in (None, "single-noisy"):
+            raise ValueError("the benchmark has single noisy images only, and no clean ones")
+        if layout in ("small", "validation") and offer == "noisy-pairs":
+            raise ValueError(
+                f"layout {layout} has one shot of a scene; bursts are in layouts medium and full"
+            )
+        return offer
+
+    @field_validator("split")
+    @classmethod
+    def _published_split_fits(cls, split: str | None, info: ValidationInfo) -> str | None:
+        if split == "noise-flow" and info.data.get("layout") in ("validation", "benchmark"):
+            raise ValueError(
+                "noise-flow divides the public instances (small, medium, full); the held-out ones "
+                "of validation and benchmark are in neither part"
+            )
+        return split
+
+
+class MosaicsSource(SourceBase):
+    """Raw files: DNG, or 16-bit PNG and TIFF mosaics with a sidecar that says how to read them."""
+
+    type: Literal["mosaics"] = Field(description="DNG files, or PNG and TIFF mosaics.")
+    path: Filled = Field(description="Folder or fsspec URL that file names are relative to.")
+    pattern: Filled | None = Field(
+        default=None,
+        description="Glob of clean mosaics without partners; all raw files if nothing is given.",
+    )
+    clean: Filled | None = Field(
+        default=None, description="Glob of the clean mosaics, with `*` for the part shared."
+    )
+    noisy: Filled | None = Field(
+        default=None,
+        validate_default=True,
+        description="Glob of their noisy partners, with `*` for the part shared.",
+    )
+    camera: str | None = Field(
+        default=None, description="Camera name where neither file nor sidecar has one."
+    )
+    iso: Positive | None = Field(
+        default=None, description="ISO speed where neither file nor sidecar has one."
+    )
+    align: Literal["crop", "reorder"] = Field(
+        default="crop",
+        description="How a mosaic becomes RGGB: by cropping a row and a column, or by putting the "
+        "colours of each cell in order, which keeps every pixel.",
+    )
+    split: Split | None = Field(
+        default=None, description="Split of all of them; by `splits` if absent."
+    )
+
+    @field_validator("noisy")
+    @classmethod
+    def _one_way_to_choose(cls, noisy: str | None, info: ValidationInfo) -> str | None:
+        if "pattern" in info.data and "clean" in info.data:
+            given = [info.data["pattern"] is not None, info.data["clean"] is not None]
+            given.append(noisy is not None)
+            if given not in ([False] * 3, [True, False, False], [False, True, True]):
+                raise ValueError("give `pattern`, or both `clean` and `noisy`, or none of them")
+        return noisy
+
+
+class NoisyPairsSource(SourceBase):
+    """Pairs of noisy photographs of one scene with independent noise, without a clean one."""
+
+    type: Literal["noisy-pairs"] = Field(description="Two noisy photographs of each scene.")
+    path: Filled = Field(description="Folder or fsspec URL that file names are relative to.")
+    first: Filled = Field(
+        description="Glob of the first photographs, with `*` for the part shared."
+    )
+    second: Filled = Field(
+        description="Glob of the second photographs, with `*` for the part shared."
+    )
+    camera: str | None = Field(default=None, description="Camera name of all of them.")
+    iso: Positive | None = Field(default=None, description="ISO speed of all of them.")
+    split: Split | None = Field(
+        default=None, description="Split of all of them; by `splits` if absent."
+    )
+
+
 Source = Annotated[
-    PhotographsSource | ImagesSource | PairsSource | CorpusSource, Field(discriminator="type")
+    PhotographsSource
+    | ImagesSource
+    | PairsSource
+    | CorpusSource
+    | SiddSource
+    | MosaicsSource
+    | NoisyPairsSource,
+    Field(discriminator="type"),
 ]
 
 

@@ -6,11 +6,15 @@ input that was refused what is wrong with it.
 
 from collections.abc import Sequence
 
+from pipeline.images import display
 from pipeline.manifest.models import (
     CorpusSource,
     ImagesSource,
+    MosaicsSource,
+    NoisyPairsSource,
     PairsSource,
     PhotographsSource,
+    SiddSource,
     Source,
     Splits,
 )
@@ -18,15 +22,39 @@ from pipeline.records import ImageRecord
 from pipeline.sources.base import Scan, duplicate
 from pipeline.sources.corpus import scan_corpus
 from pipeline.sources.images import scan_images
+from pipeline.sources.mosaics import scan_mosaics
+from pipeline.sources.noisy_pairs import scan_noisy_pairs
 from pipeline.sources.pairs import scan_pairs
 from pipeline.sources.photographs import scan_photographs
+from pipeline.sources.sidd import scan_sidd
 from pipeline.sources.splits import split_of
+from pipeline.sources.views import load_training_views
 
-__all__ = ["Scan", "scan", "split_of"]
+__all__ = ["Scan", "load_training_views", "scan", "scan_for_training", "split_of"]
 
 
 def scan(sources: Sequence[Source], splits: Splits) -> Scan:
-    """Read the headers of all sources.
+    """Read the headers of sources of clean images.
+
+    Args, returns and raises as :func:`scan_for_training`, and:
+
+    Raises:
+        ValueError: If a source gives noisy images without a clean one.
+    """
+    found = scan_for_training(sources, splits)
+    for record in found.records:
+        if record.role != "clean":
+            raise ValueError(
+                f"source '{record.source}' gives noisy images without a clean one "
+                f"({display(record.uri)}); only a training that needs no clean image can use "
+                "them. Take a source of clean images or of pairs (SIDD: layout small, medium, full "
+                "or validation with `offer: pairs`)."
+            )
+    return found
+
+
+def scan_for_training(sources: Sequence[Source], splits: Splits) -> Scan:
+    """Read the headers of all sources, noisy images without a clean one included.
 
     Args:
         sources: Sources of a manifest.
@@ -71,4 +99,10 @@ def _scan_one(source: Source, splits: Splits) -> Scan:
         return scan_pairs(source, splits)
     if isinstance(source, CorpusSource):
         return scan_corpus(source, splits)
+    if isinstance(source, SiddSource):
+        return scan_sidd(source, splits)
+    if isinstance(source, MosaicsSource):
+        return scan_mosaics(source, splits)
+    if isinstance(source, NoisyPairsSource):
+        return scan_noisy_pairs(source, splits)
     raise TypeError(f"{type(source).__name__} is no known source; register it in pipeline.sources.")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from pipeline.images import Header, ImageError, display, read_header
 from pipeline.manifest.models import SourceBase, Split
-from pipeline.records import ImageRecord, Reject
+from pipeline.records import ImageRecord, Reject, Role
 
 __all__ = ["UNSPECIFIED", "Candidate", "Scan", "examine", "label_of"]
 
@@ -26,13 +26,16 @@ class Candidate:
     """A photograph or pair by name.
 
     Args:
-        clean: URI of the clean image.
+        clean: URI of the clean image; of the first noisy one where the role is ``noisy``.
         noisy: URI of its noisy partner.
         scene: Scene name, valid Unicode.
         split: Split as given by the source or its metadata; by hash of the scene if None.
         camera: Camera name, if known.
         iso: ISO speed, if known.
         license: Licence of the photograph.
+        second: URI of a second noisy image of the scene.
+        role: ``noisy`` where there is no clean image.
+        details: What else is known of the shot.
     """
 
     clean: str
@@ -42,6 +45,9 @@ class Candidate:
     camera: str | None = None
     iso: int | None = None
     license: str = UNSPECIFIED
+    second: str | None = None
+    role: Role = "clean"
+    details: tuple[tuple[str, str | int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,9 @@ def examine(candidates: Sequence[Candidate], splits: Sequence[Split], label: str
     uris: dict[str, None] = {}
     for candidate in candidates:
         uris[candidate.clean] = None
-        if candidate.noisy is not None:
-            uris[candidate.noisy] = None
+        for partner in (candidate.noisy, candidate.second):
+            if partner is not None:
+                uris[partner] = None
     headers = _read_headers(uris)
     scan = Scan()
     seen: dict[str, Candidate] = {}
@@ -119,18 +126,15 @@ def _judge(
     clean = headers[candidate.clean]
     if isinstance(clean, ImageError):
         return _refuse(candidate.clean, clean, partner=candidate.noisy)
-    noisy = None if candidate.noisy is None else headers[candidate.noisy]
-    if isinstance(noisy, ImageError):
-        return _refuse(candidate.noisy or "", noisy, partner=candidate.clean)
-    if noisy is not None:
-        ours, theirs = ((x.height, x.width, x.channels) for x in (clean, noisy))
-        if ours != theirs:
-            return Reject(
-                uri=display(candidate.noisy or ""),
-                reason="size-mismatch",
-                detail=f"height, width, channels {theirs}; the clean image "
-                f"{display(candidate.clean)} has {ours}. The two must show the same pixels.",
-            )
+    partners: list[Header | None] = []
+    for uri in (candidate.noisy, candidate.second):
+        partner = None if uri is None else headers[uri]
+        if isinstance(partner, ImageError):
+            return _refuse(uri or "", partner, partner=candidate.clean)
+        if partner is not None and (refused := _mismatch(candidate, clean, uri or "", partner)):
+            return refused
+        partners.append(partner)
+    noisy, second = partners
     return ImageRecord(
         image_id=clean.sha256[:32],
         uri=candidate.clean,
@@ -143,10 +147,29 @@ def _judge(
         split=split,
         source=label,
         license=candidate.license,
+        domain="raw" if clean.channels == 4 else "srgb",
         camera=candidate.camera,
         iso=candidate.iso,
         noisy_uri=candidate.noisy,
         noisy_sha256=None if noisy is None else noisy.sha256,
+        second_uri=candidate.second,
+        second_sha256=None if second is None else second.sha256,
+        role=candidate.role,
+        details=candidate.details,
+    )
+
+
+def _mismatch(candidate: Candidate, clean: Header, uri: str, partner: Header) -> Reject | None:
+    """Refuse a partner of another size than the first image."""
+    ours, theirs = ((x.height, x.width, x.channels) for x in (clean, partner))
+    if ours == theirs:
+        return None
+    first = "the clean image" if candidate.role == "clean" else "the first noisy image"
+    return Reject(
+        uri=display(uri),
+        reason="size-mismatch",
+        detail=f"height, width, channels {theirs}; {first} "
+        f"{display(candidate.clean)} has {ours}. The two must show the same pixels.",
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 
 import fsspec
@@ -33,14 +34,15 @@ class Found:
         return display(self.name)
 
 
-def list_images(folder: str) -> list[Found]:
+def list_images(folder: str, suffixes: Set[str] = SUFFIXES) -> list[Found]:
     """List the image files below a folder, sorted by name.
 
     Args:
         folder: A path or an fsspec URL.
+        suffixes: Those that are wanted, in lower case.
 
     Returns:
-        Files with the suffix of a PNG, JPEG or TIFF file. They are not opened.
+        Files with one of the suffixes, PNG, JPEG or TIFF by default. They are not opened.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -49,7 +51,7 @@ def list_images(folder: str) -> list[Found]:
     """
     root = local_path(folder)
     names = _list_url(folder) if root is None else _list_path(root, folder)
-    images = sorted(name for name in names if _is_image(name))
+    images = sorted(name for name in names if _has_suffix(name, suffixes))
     return [Found(name, locate(folder, name)) for name in images]
 
 
@@ -93,9 +95,9 @@ def glob_regex(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts), re.DOTALL)
 
 
-def _is_image(name: str) -> bool:
+def _has_suffix(name: str, suffixes: Set[str]) -> bool:
     base = name.rsplit("/", 1)[-1]
-    return not base.startswith(".") and os.path.splitext(base)[1].lower() in SUFFIXES
+    return not base.startswith(".") and os.path.splitext(base)[1].lower() in suffixes
 
 
 def _list_path(root: str, folder: str) -> list[str]:

@@ -15,7 +15,7 @@ from pipeline.sources.base import UNSPECIFIED, Candidate, Scan, examine, label_o
 from pipeline.sources.listing import Found, glob_regex, list_images, locate
 from pipeline.sources.splits import assign
 
-__all__ = ["scan_pairs"]
+__all__ = ["Matched", "match_globs", "scan_pairs"]
 
 _SPLITS: dict[str, Split | None] = {"": None, "train": "train", "val": "val", "test": "test"}
 _SHOWN = 5
@@ -49,41 +49,79 @@ class _Pairs:
 
 
 def _by_globs(source: PairsSource) -> _Pairs:
-    clean_glob, noisy_glob = str(source.clean), str(source.noisy)
-    groups = glob_regex(clean_glob).groups, glob_regex(noisy_glob).groups
-    if groups[0] != groups[1]:
-        raise ValueError(
-            f"clean {clean_glob!r} has {groups[0]} wildcards and noisy {noisy_glob!r} has "
-            f"{groups[1]}; the text they stand for pairs the files, so give equally many."
-        )
-    files = list_images(source.path)
-    clean, noisy = _keyed(files, clean_glob), _keyed(files, noisy_glob)
-    # With clean "*.png" and noisy "*_noisy.png" the noisy files fit both; the longer glob has them.
-    if len(clean_glob) < len(noisy_glob):
-        clean = _without(clean, noisy)
-    else:
-        noisy = _without(noisy, clean)
-    shared = sorted(clean.keys() & noisy.keys())
-    if not shared:
-        raise ValueError(
-            f"no pair in folder {display(source.path)}: {len(clean)} images fit clean "
-            f"{clean_glob!r}, {len(noisy)} fit noisy {noisy_glob!r}, and none of them share the "
-            f"wildcard's text; {len(files)} images in all. Correct `path`, `clean` or `noisy`."
-        )
+    matched = match_globs(
+        source.path,
+        list_images(source.path),
+        clean=("clean", str(source.clean)),
+        noisy=("noisy", str(source.noisy)),
+    )
     candidates = [
         Candidate(
-            clean=clean[key].uri,
-            noisy=noisy[key].uri,
-            scene="".join(display(part) for part in key) or clean[key].text,
+            clean=clean.uri,
+            noisy=noisy.uri,
+            scene=scene,
             split=source.split,
             camera=source.camera,
             iso=source.iso,
             license=source.license or UNSPECIFIED,
         )
+        for scene, clean, noisy in matched.pairs
+    ]
+    return _Pairs(candidates, matched.rejects)
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Files paired by the text of their wildcards: (that text, file, partner), and the others."""
+
+    pairs: list[tuple[str, Found, Found]]
+    rejects: list[Reject]
+
+
+def match_globs(
+    folder: str, files: Sequence[Found], *, clean: tuple[str, str], noisy: tuple[str, str]
+) -> Matched:
+    """Pair files whose wildcards stand for the same text.
+
+    Args:
+        folder: Where they are, for messages.
+        files: All files there.
+        clean: Name of the manifest's key, and the glob, of the first of each pair.
+        noisy: The same of the second.
+
+    Returns:
+        The pairs, sorted by the text they share; files without a partner as rejects.
+
+    Raises:
+        ValueError: If the globs have different numbers of wildcards, or nothing pairs.
+    """
+    (clean_key, clean_glob), (noisy_key, noisy_glob) = clean, noisy
+    groups = glob_regex(clean_glob).groups, glob_regex(noisy_glob).groups
+    if groups[0] != groups[1]:
+        raise ValueError(
+            f"{clean_key} {clean_glob!r} has {groups[0]} wildcards and {noisy_key} {noisy_glob!r} "
+            f"has {groups[1]}; the text they stand for pairs the files, so give equally many."
+        )
+    ours, theirs = _keyed(files, clean_glob), _keyed(files, noisy_glob)
+    # With clean "*.png" and noisy "*_noisy.png" the noisy files fit both; the longer glob has them.
+    if len(clean_glob) < len(noisy_glob):
+        ours = _without(ours, theirs)
+    else:
+        theirs = _without(theirs, ours)
+    shared = sorted(ours.keys() & theirs.keys())
+    if not shared:
+        raise ValueError(
+            f"no pair in folder {display(folder)}: {len(ours)} images fit {clean_key} "
+            f"{clean_glob!r}, {len(theirs)} fit {noisy_key} {noisy_glob!r}, and none of them share "
+            f"the wildcard's text; {len(files)} images in all. Correct `path`, `{clean_key}` or "
+            f"`{noisy_key}`."
+        )
+    pairs = [
+        ("".join(display(part) for part in key) or ours[key].text, ours[key], theirs[key])
         for key in shared
     ]
-    rejects = _lonely(clean, noisy, f"noisy image {noisy_glob!r}")
-    return _Pairs(candidates, rejects + _lonely(noisy, clean, f"clean image {clean_glob!r}"))
+    rejects = _lonely(ours, theirs, f"{noisy_key} image {noisy_glob!r}")
+    return Matched(pairs, rejects + _lonely(theirs, ours, f"{clean_key} image {clean_glob!r}"))
 
 
 def _lonely(

@@ -19,8 +19,9 @@ from pipeline.audit import pair_within, patch_within
 from pipeline.images import ImageError, decode, display, read_pixels
 from pipeline.images.cache import Pixels
 from pipeline.images.files import file_stamp, read_file
-from pipeline.images.pixels import CACHE
-from pipeline.images.reading import header_of
+from pipeline.images.mosaic import parse_part
+from pipeline.images.pixels import CACHE, decode_part
+from pipeline.images.reading import header_of, part_sha256
 from pipeline.images.rows import parse_row
 from pipeline.records import ImageRecord, Reject, merged
 from pipeline.rows import white_level
@@ -147,16 +148,20 @@ def read_unchanged(uri: str, sha256: str) -> Pixels:
         ImageError: ``changed`` if the content is another one now; else as ``read_pixels``. The
             message names the image.
     """
-    row = parse_row(uri)
-    stamp = file_stamp(uri if row is None else row.path)
+    row, part = parse_row(uri), parse_part(uri)
+    named = row or part
+    stamp = file_stamp(uri if named is None else named.path)
 
     def make() -> Pixels:
-        if row is not None:
+        if row is not None or (part is not None and part.block is not None):
             pixels = read_pixels(uri)
             _check_content(header_of(pixels).sha256, sha256)
             return pixels
         # The bytes that are hashed are the bytes that are decoded: nothing comes in between.
-        data = read_file(uri)
+        data = read_file(uri if part is None else part.path)
+        if part is not None:
+            _check_content(part_sha256(data, part), sha256)
+            return decode_part(data, part)
         _check_content(hashlib.sha256(data).hexdigest(), sha256)
         return decode(data)
 
