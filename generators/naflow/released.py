@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.weights_file import misfit
 
-__all__ = ["load_released", "to_ours"]
+__all__ = ["LICENSE", "from_released", "load_released", "to_ours"]
+
+LICENSE = "MIT"
 
 _COUPLING = {
     "fFeatures": "inject",
@@ -59,8 +62,35 @@ def to_ours(released: Mapping[str, Tensor], configurations: tuple[str, ...]) -> 
             raise ValueError(f"the released checkpoint lacks {', '.join(missing[:3])}.")
         ours[name] = torch.stack([plain.pop(key) for key in keys])
     for key, value in plain.items():
-        ours[_rename(key)] = _reshape(key, value)
+        try:
+            ours[_rename(key)] = _reshape(key, value)
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"{key!r} is no tensor of a NAFlow checkpoint.") from error
     return ours
+
+
+def from_released(released: Mapping[str, Tensor]) -> NAFlow:
+    """Build the released arrangement for the classes that a state dict names, every key used.
+
+    Args:
+        released: Tensors by released name, with or without the Lightning prefix ``model.``.
+
+    Returns:
+        The network in evaluation mode; its configurations in the order of the file.
+
+    Raises:
+        ValueError: If a key is unknown or missing, or a shape is wrong.
+    """
+    found = [re.fullmatch(r"(?:model\.)?mean_shift_(.+)", key) for key in released]
+    configurations = tuple(match[1] for match in found if match)
+    if not configurations:
+        raise ValueError("the released checkpoint names no class: it lacks 'mean_shift_...'.")
+    ours = to_ours(released, configurations)
+    model = NAFlow(NAFlowConfig(configurations=configurations))
+    if wrong := misfit(model, ours):
+        raise ValueError(f"the released checkpoint, by our names: {wrong}.")
+    model.load_state_dict(ours, strict=True)
+    return model.eval()
 
 
 def load_released(released: Mapping[str, Tensor], configurations: tuple[str, ...]) -> NAFlow:
