@@ -41,15 +41,20 @@ _GROUP = "noisemill.generators"
 _BUILT_IN = {
     "awgn": "generators.parametric:AWGN",
     "camera": "generators.camera:SimulatedCamera",
+    "flow-srgb": "generators.flow_srgb.sampling:FlowSRGBGenerator",
     "heteroscedastic": "generators.parametric:Heteroscedastic",
     "naflow": "generators.naflow.sampling:NAFlowGenerator",
+    "nlf": "generators.nlf.sampling:NLFGenerator",
     "poisson-gaussian": "generators.parametric:PoissonGaussian",
     "spatially-variant-awgn": "generators.parametric:SpatiallyVariantAWGN",
 }
 
 
 _TASKS = {
+    "flow-srgb": "generators.flow_srgb.training:FlowSRGBTask",
     "naflow": "generators.naflow.training:NAFlowTask",
+    "nlf": "generators.nlf.training:NLFTask",
+    "nlf-noisy-pairs": "generators.nlf.training:NoisyPairNLFTask",
 }
 
 

@@ -155,10 +155,8 @@ class FlowSRGBTask(NoiseTask):
         return {"": Part(family="flow-srgb", config=config, tensors=tensors)}
 
     def generator(self) -> FlowSRGBGenerator:
-        """Return the network as a generator; it stays the task's, in evaluation mode."""
-        copy = FlowSRGB(self.module.config)
-        copy.load_state_dict(self.module.state_dict())
-        return FlowSRGBGenerator(copy)
+        """Return the network, as it is now, as a generator."""
+        return FlowSRGBGenerator(self.module)
 
     def _draw(self, batch: TrainingBatch, step: int) -> tuple[Tensor, Tensor]:
         """Return a step's noise and clean image, dequantised."""
