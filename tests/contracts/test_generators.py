@@ -9,12 +9,17 @@ import pytest
 import torch
 
 import generators
-from generators.base import NoiseRequest, NoiseSample
+from generators.base import NoiseGenerator, NoiseRequest, NoiseSample
+from generators.on_raw import OnRaw
 from tests.contracts.generator import CHECKS, GeneratorCase
 
 
 def case(name: str, params: Mapping[str, Any], **rest: Any) -> GeneratorCase:
     return GeneratorCase(make=lambda: generators.create(name, params=params), **rest)
+
+
+def raw_generator() -> NoiseGenerator:
+    return generators.create("heteroscedastic", params={"table": "sidd", "domain": "raw"})
 
 
 CASES = {
@@ -35,12 +40,15 @@ CASES = {
     "camera-grey": case("camera", {"iso": [100, 6400]}, channels=1),
     "camera-raw": case("camera", {"output": "raw", "camera": "compact"}),
     "camera-shot": case("camera", {"iso": "shot", "camera": "full-frame"}),
+    "on-raw": GeneratorCase(make=lambda: OnRaw(raw_generator())),
+    "on-raw-grey": GeneratorCase(make=lambda: OnRaw(raw_generator()), channels=1),
+    "on-raw-kept": GeneratorCase(make=lambda: OnRaw(raw_generator(), output="raw")),
     # 4 by 4 is the smallest mosaic that can be developed.
     "camera-smallest": case("camera", {"iso": {"one_of": [100, 200]}}, size=(4, 4)),
 }
 
 # Generators with trained weights keep the contract in a test beside their weights.
-TRAINED = {"naflow"}
+TRAINED = {"flow-srgb", "naflow", "nlf"}
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
