@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from generators.flow_srgb.network import Cells, FlowSRGB, FlowSRGBConfig
 from generators.flows.bijection import Bijection
+from generators.flows.conditional_linear import ConditionalLinear
 from generators.flows.coupling import ConditionalCoupling
 from generators.flows.haar import Haar
 from generators.flows.invertible_block import InvertibleBlock
@@ -106,6 +108,40 @@ class Flow(Bijection):
         return self.inner.prepare(context, dtype=context.dtype)
 
 
+class LinearByCell(Bijection):
+    """A conditional linear layer whose cell is read from the context's first pixel."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        self.inner = ConditionalLinear(3, 3, shared=shared)
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner(x, (3 * context[:, 0, 0, 0]).long())
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner.inverse(z, (3 * context[:, 0, 0, 0]).long())
+
+
+class FlowSRGBByCell(Bijection):
+    """A whole Flow-sRGB in evaluation mode; camera and ISO are read from the context as well."""
+
+    def __init__(self, arrangement: str) -> None:
+        super().__init__()
+        config = {"cameras": ["A", "B"], "isos": [100, 800], "arrangement": arrangement}
+        self.inner = FlowSRGB(FlowSRGBConfig.from_dict(config))
+        self.eval()
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner.encode(x, context, self.cells(context))
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner.decode(z, context, self.cells(context))
+
+    def cells(self, context: Tensor) -> Cells:
+        camera, iso = ((2 * context[:, channel, 0, 0]).long() for channel in (0, 1))
+        return Cells(camera, iso, 2 * iso + camera)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """A layer and the images it takes.
@@ -144,6 +180,10 @@ CASES = {
     "chain": Case(make=Chain),
     "folded-chain": Case(make=FoldedChain),
     "coupling": Case(make=lambda: Coupling(4), shapes=((4, 3, 3), (4, 2, 5), (4, 1, 1))),
+    "conditional-linear": Case(make=lambda: LinearByCell(shared=False)),
+    "conditional-linear-shared": Case(make=lambda: LinearByCell(shared=True)),
+    "flow-srgb": Case(make=lambda: FlowSRGBByCell("CL2|CAC|CAC")),
+    "flow-srgb-baselines": Case(make=lambda: FlowSRGBByCell("CL|AC|CL2")),
     **{
         f"naflow-{levels}-{models}": flow_case(levels, models)
         for levels in (1, 2, 3)
