@@ -33,6 +33,7 @@ __all__ = [
     "has_parameter",
     "is_trained",
     "names",
+    "parameters",
     "task",
     "trainable",
 ]
@@ -136,6 +137,23 @@ def has_parameter(name: str, parameter: str) -> bool:
     """
     cls = _load(name)
     return parameter in inspect.signature(getattr(cls, "from_weights", cls)).parameters
+
+
+def parameters(name: str) -> dict[str, str]:
+    """Return a generator's parameters: name to default value, as Python writes it.
+
+    One without default value has ``"required"``.
+
+    Raises:
+        ValueError: If there is no such generator.
+    """
+    cls = _load(name)
+    trained = hasattr(cls, "from_weights")
+    found = inspect.signature(cls.from_weights if trained else cls).parameters.values()
+    return {
+        p.name: "required" if p.default is p.empty else repr(p.default)
+        for p in list(found)[trained:]
+    }
 
 
 def is_trained(name: str) -> bool:

@@ -190,13 +190,16 @@ class NLF(nn.Module):
         if self.config.distribution == "gaussian":
             variance = self._double_variance(clean, shots)
             return normal_log_density(noisy.double() - clean.double(), variance)
-        found = [
-            poisson_gaussian_log_density(
-                noisy[i : i + 1], clean[i : i + 1], gain=beta1, read_noise=math.sqrt(beta2)
+        rows = self.rows(shots)
+        found = torch.empty(len(rows), dtype=torch.float64, device=noisy.device)
+        levels = list(self.levels().values())
+        for row in sorted(set(rows.tolist())):
+            mine = rows == row
+            beta1, beta2 = levels[row]
+            found[mine] = poisson_gaussian_log_density(
+                noisy[mine], clean[mine], gain=beta1, read_noise=math.sqrt(beta2)
             )
-            for i, (beta1, beta2) in enumerate(self.levels_of(shots))
-        ]
-        return torch.cat(found)
+        return found
 
     def _double_variance(self, clean: Tensor, shots: ShotBatch) -> Tensor:
         """Return :meth:`variance` in float64, without gradient."""

@@ -1,9 +1,9 @@
 """Measuring noise level functions as a training task.
 
-    data         what a batch carries          the fit
-    pairs        clean and noisy               the likelihood of noisy given clean
-    noisy-pairs  two noisy shots of a scene    the moments of their difference, told apart by
-                                               the neighbours (:mod:`generators.nlf.calibration`)
+    objective          a batch carries              the fit
+    nlf                clean and noisy              the likelihood of noisy given clean
+    nlf-noisy-pairs    two noisy shots of a scene   the moments of their difference, told apart by
+                                                    neighbours (:mod:`generators.nlf.calibration`)
 
 The maximum of a likelihood with two numbers needs no descent. Steps are the loop's usual ones, on
 the logarithms of beta1 and beta2, and are worth a look at the curve; when they end, the numbers are
@@ -43,7 +43,7 @@ __all__ = [
     "whole",
 ]
 
-_PARAMS = ("batches", "data", "distribution")
+_PARAMS = ("batches", "distribution")
 _BATCHES = 200
 Statistics = PairStatistics | NoisyPairStatistics
 
@@ -70,15 +70,14 @@ class NLFTask(NoiseTask):
         """Make the task; see :class:`NoiseTask`.
 
         Args:
-            params: ``data``: ``pairs`` (default) or ``noisy-pairs``; ``distribution``: ``gaussian``
-                (default) or ``poisson-gaussian``; ``batches``: of the closing fit, 200.
+            params: ``distribution``: ``gaussian`` (default) or ``poisson-gaussian``; ``batches`` of
+                the closing fit, 200.
             setup: Cameras and ISOs of the data become the table's. ``dtype`` is not used.
 
         Raises:
             ValueError: If a parameter is unknown or wrong.
         """
         check_params("nlf", params, _PARAMS)
-        data = check_choice("data", params.get("data", "pairs"), tuple(_TASKS))
         distribution = params.get("distribution", "gaussian")
         check_choice("distribution", distribution, get_args(Distribution))
         config = NLFConfig(
@@ -86,7 +85,7 @@ class NLFTask(NoiseTask):
             domain="srgb" if setup.channels == 3 else "raw",
             distribution=distribution,
         )
-        return _TASKS[data](NLF(config), batches=whole("batches", params.get("batches", _BATCHES)))
+        return cls(NLF(config), batches=whole("batches", params.get("batches", _BATCHES)))
 
     def initialise(self, batch: TrainingBatch) -> None:
         """Start from the mean variance of the batch of step 0."""
@@ -219,9 +218,6 @@ class NoisyPairNLFTask(NLFTask):
         padded = pad(mean, (1, 1, 1, 1), mode="reflect")
         around = (9.0 * avg_pool2d(padded, 3, stride=1) - mean) / 8.0
         return around, 0.5 * (first - second).square()
-
-
-_TASKS: dict[str, type[NLFTask]] = {"noisy-pairs": NoisyPairNLFTask, "pairs": NLFTask}
 
 
 @torch.no_grad()

@@ -18,15 +18,29 @@ import torch
 from torch import Tensor
 
 from generators.base import Likelihood, NoiseContext, NoiseGenerator, NoiseRequest
+from generators.nlf.calibration import NoiseLevel
+from generators.nlf.network import NLF, Distribution, NLFConfig
+from generators.nlf.sampling import NLFGenerator
 from generators.parametric import AWGN, Heteroscedastic, PoissonGaussian
 from generators.shots import ShotBatch
 
 ROWS, SIDE = 8, 64
 LEVELS = (0.0, 0.02, 0.3, 1.0)
+
+
+def measured(level: NoiseLevel, distribution: Distribution) -> NLFGenerator:
+    config = NLFConfig(configurations=("S6_00800",), domain="srgb", distribution=distribution)
+    model = NLF(config)
+    model.set_levels({"S6_00800": level})
+    return NLFGenerator(model)
+
+
 CASES: dict[str, Callable[[], NoiseGenerator]] = {
     "awgn": lambda: AWGN(sigma=20),
     "heteroscedastic": lambda: Heteroscedastic(beta1=4e-3, beta2=1e-4),
     "heteroscedastic-table": lambda: Heteroscedastic(table="sidd"),
+    "nlf": lambda: measured(NoiseLevel(4e-3, 1e-4), "gaussian"),
+    "nlf-poisson-gaussian": lambda: measured(NoiseLevel(1e-2, 4e-6), "poisson-gaussian"),
     # 100 electrons at white: skewed in the dark, and read noise from a tenth of an electron, where
     # the electrons show one by one, to three of them.
     "poisson-gaussian-fine": lambda: PoissonGaussian(gain=1e-2, read_noise=2e-3),
