@@ -52,7 +52,9 @@ _BUILT_IN = {
 
 
 _TASKS = {
+    "fino": "generators.fino.training:FINOTask",
     "flow-srgb": "generators.flow_srgb.training:FlowSRGBTask",
+    "glow": "generators.glow.training:GlowTask",
     "naflow": "generators.naflow.training:NAFlowTask",
     "nlf": "generators.nlf.training:NLFTask",
     "nlf-noisy-pairs": "generators.nlf.training:NoisyPairNLFTask",
