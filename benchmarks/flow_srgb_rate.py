@@ -1,0 +1,75 @@
+"""Flow-sRGB sampling in units of one convolution.
+
+The unit is that of NAFlow's benchmark: one float32 contiguous ``conv2d`` of 64 to 64 channels, 3x3,
+padding 1, on 32x64x64x64, with the same two threads. The released program takes 0.6 units for
+64x3x32x32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.results import Effort, Line
+from benchmarks.timing import in_turn, ratios
+from generators.base import NoiseContext, NoiseRequest
+from generators.flow_srgb.network import FlowSRGB
+from generators.flow_srgb.released import SIDD
+from generators.flow_srgb.sampling import FlowSRGBGenerator
+from generators.seeds import standard_normal, uniform
+from generators.shots import ShotBatch
+
+__all__ = ["measure"]
+
+_THREADS = 2
+_SHAPES = ((64, 32), (16, 128))
+
+
+def measure(effort: Effort, folder: Path) -> list[Line]:
+    """Return the time of sampling two shapes, weights not trained."""
+    del folder
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(_THREADS, effort.threads))
+    try:
+        return [_time(shape, effort) for shape in _SHAPES]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _time(shape: tuple[int, int], effort: Effort) -> Line:
+    # A shape is what is measured; only a trial run takes fewer rows, and a smaller unit with them.
+    share = min(1.0, 4 * effort.scale)
+    rows, side = max(1, round(share * shape[0])), shape[1]
+    clean = uniform(range(rows), (3, side, side), "clean")
+    shots = ShotBatch.same(rows, camera="S6", iso=800)
+    request = NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=list(range(rows)))
+    generator = FlowSRGBGenerator(FlowSRGB(SIDD))
+    times = in_turn(
+        _unit(share),
+        lambda: generator.sample(request),
+        rounds=3 * effort.rounds,
+        warm=effort.rounds > 1,
+    )
+    best = min(t[1] for t in times) / min(t[0] for t in times)
+    return Line(
+        name=f"sample {shape[0]}x3x{side}x{side}",
+        values=ratios(times, 1, 0),
+        unit="units",
+        note=f"fastest / fastest {best:.3g}",
+    )
+
+
+def _unit(share: float) -> Callable[[], Tensor]:
+    """Return one convolution, on a share of its rows."""
+    image = standard_normal(range(max(1, round(32 * share))), (64, 64, 64), "unit")
+    weight = 0.05 * standard_normal(range(64), (64, 3, 3), "unit-weight")
+    bias = torch.zeros(64)
+
+    def convolve() -> Tensor:
+        with torch.inference_mode():
+            return torch.conv2d(image, weight, bias, padding=1)
+
+    return convolve
