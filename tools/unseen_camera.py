@@ -1,10 +1,10 @@
 """How near NAFlow comes to the noise of a camera or an ISO that it was never trained on.
 
-    python tools/unseen_camera.py OUT [--hold-out "CAMERA" | "CAMERA:ISO"]... [--steps N] [--data FOLDER]
+    python tools/unseen_camera.py OUT [--hold-out CAMERA[:ISO]]... [--steps N] [--data FOLDER]
 
-Some configurations of the PolyU *training* scenes are held out; NAFlow is trained on the others (the
-validation scenes stay out of it altogether), and its noise is measured on the scenes held out, with
-the blocks and measures of :mod:`pipeline.evaluate`. Compared are
+Some configurations of the PolyU *training* scenes are held out, NAFlow is trained on the others
+(the validation scenes stay out of it altogether), and its noise is measured on the scenes held out,
+with the blocks and measures of :mod:`pipeline.evaluate`. Compared are
 
     nearest label    the class that a person would choose without measuring (:func:`nearest`)
     likeliest label  the class under which the reference is most likely

@@ -12,7 +12,8 @@ Normalizing Flows" (NAFlow), eq. 4-6; the scale and the order are those of the r
 differ from the paper's exp().
 
 The subnetworks read the condition through one 1x1 convolution each. All of them at one level read
-the same image, so their first layers are folded into one convolution (:class:`Condition`).
+the same image, so their first layers can be folded into one convolution, whose slices are prepared
+once for both directions (:class:`Entered`). As a plain bijection a coupling enters by itself.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu
 
+from generators.flows.bijection import Bijection
 from generators.seeds import stream_rng
 
-__all__ = ["ConditionalCoupling", "ConvActNorm", "Subnet"]
+__all__ = ["ConditionalCoupling", "ConvActNorm", "Entered", "Subnet"]
 
 MIN_SCALE = 1e-3
 
@@ -142,11 +144,11 @@ class Entered:
     beside: Tensor
 
 
-class ConditionalCoupling(nn.Module):
+class ConditionalCoupling(Bijection):
     """Affine coupling and affine injection, both conditioned on an image.
 
-    Not a plain :class:`~generators.flows.bijection.Bijection`: its context is prepared once a level
-    by :meth:`prepare` and shared by both directions.
+    :meth:`encode` and :meth:`decode` take a prepared condition, the bijection's own directions the
+    condition image itself. The subnetworks run in the condition's precision.
 
     Args:
         channels: C, even.
@@ -175,7 +177,19 @@ class ConditionalCoupling(nn.Module):
         into, beside = entered.chunk(2, dim=1)
         return Entered(self.inject.after_enter(into), beside)
 
-    def forward(self, x: Tensor, entered: Entered) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Map data to latent; see :class:`Bijection`."""
+        return self.encode(x, self.enter(context))
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Map latent to data; see :class:`Bijection`."""
+        return self.decode(z, self.enter(context))
+
+    def enter(self, condition: Tensor) -> Entered:
+        """Take a condition image ``(B, condition, H, W)`` into both subnetworks."""
+        return self.prepare(_conv1x1(condition, *self.enter_weights()))
+
+    def encode(self, x: Tensor, entered: Entered) -> tuple[Tensor, Tensor]:
         """Encode ``(B, C, H, W)``; returns the result and log|det|, shape ``(B,)``, in nats."""
         x1, x2 = x[:, : self.split_at], x[:, self.split_at :]
         shift, scale = self._couple(x1, entered)
@@ -184,7 +198,7 @@ class ConditionalCoupling(nn.Module):
         ladj = -(scale.log().sum(dim=(1, 2, 3)) + scale_all.log().sum(dim=(1, 2, 3)))
         return z / scale_all - shift_all, ladj
 
-    def inverse(self, z: Tensor, entered: Entered) -> tuple[Tensor, Tensor]:
+    def decode(self, z: Tensor, entered: Entered) -> tuple[Tensor, Tensor]:
         """Decode ``(B, C, H, W)``; returns the result and log|det|, shape ``(B,)``, in nats."""
         shift_all, scale_all = _shift_and_scale(entered.injected)
         z = (z + shift_all) * scale_all
@@ -198,8 +212,7 @@ class ConditionalCoupling(nn.Module):
         """Initialise all ActNorms on the first batch and return the encoded result."""
         self.couple.initialise(torch.cat([x[:, : self.split_at], condition], dim=1))
         self.inject.initialise(condition)
-        weight, bias = self.enter_weights()
-        return self.forward(x, self.prepare(_conv1x1(condition, weight, bias)))[0]
+        return self.forward(x, condition)[0]
 
     def _couple(self, half: Tensor, entered: Entered) -> tuple[Tensor, Tensor]:
         weight, _ = self.couple.enter.folded()

@@ -17,6 +17,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,7 +26,15 @@ from torch import Tensor, nn
 from generators.flows.bijection import Bijection
 from generators.seeds import stream_rng
 
-__all__ = ["ActNorm", "AffineMap", "Invertible1x1", "Pointwise", "fold", "fold_inverse"]
+__all__ = [
+    "ActNorm",
+    "AffineMap",
+    "Invertible1x1",
+    "Pointwise",
+    "PointwiseRun",
+    "fold",
+    "fold_inverse",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,22 @@ class Invertible1x1(Pointwise):
         upper = self.upper.triu(1) + torch.diag(self.sign_s * self.log_s.exp())
         matrix = self.permutation @ lower @ upper
         return AffineMap(matrix, torch.zeros_like(self.log_s), self.log_s.sum())
+
+
+class PointwiseRun(Pointwise):
+    """A run of pointwise layers as one layer: one product, however many there are.
+
+    Args:
+        layers: First to last; shared, not copied.
+    """
+
+    def __init__(self, layers: Sequence[Pointwise]) -> None:
+        super().__init__()
+        self.layers = cast("Sequence[Pointwise]", nn.ModuleList(layers))
+
+    def affine(self) -> AffineMap:
+        """Return the folded map."""
+        return fold(self.layers)
 
 
 def fold(layers: Sequence[Pointwise]) -> AffineMap:

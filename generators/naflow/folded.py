@@ -1,19 +1,20 @@
-"""NAFlow folded for sampling: the same maps as :mod:`generators.naflow.network`, in half the time.
+"""NAFlow folded for use: the same maps as :mod:`generators.naflow.network`, in half the time.
 
-Training keeps each layer apart; sampling, where weights stand still, multiplies neighbours together
-once. What is linear in the clean image (condition network, first convolution of every subnetwork)
-becomes one matrix a level, from the level's own clean pixels: 12, 48 and 192 numbers in place of
-128 features. A residual and its bias go into the products around them; a subnetwork's last layer is
-ordered shifts first, then scales, so that both are slices. Log-determinants are left out: sampling
-needs none (densities come from :class:`~generators.naflow.network.NAFlow`).
+Training keeps each layer apart; sampling and densities, where weights stand still, multiply
+neighbours together once. What is linear in the clean image (condition network, first convolution
+of every subnetwork) becomes one matrix a level, from the level's own clean pixels: 12, 48 and 192
+numbers in place of 128 features. A residual and its bias go into the products around them; a
+subnetwork's last layer is ordered shifts first, then scales, so that both are slices. Encoding sums
+the logarithms of the scales on the way; decoding leaves them out, since sampling needs none.
 
 Images are kept as matrices, one row a pixel, ``(B * h * w, C)``: a 1x1 convolution is then one
 product, which may write into a slice of its result, and a 3x3 convolution sees the same memory as a
 channels-last image. A few images are taken through the whole network at a time, so that what one
 layer leaves is in the cache when the next reads it.
 
-Same results as the network's own within 1e-4 of the maximum (tests/generators/test_naflow.py); the
-subnetworks may run in bfloat16, the flow's own path is float32.
+Same results as the network's own within 1e-4 of the maximum
+(tests/generators/naflow/test_naflow_network.py); the subnetworks may run in bfloat16 behind their
+first product, the flow's own path and its log-determinant are float32.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from generators.naflow.network import NAFlow
 
 __all__ = ["FoldedNAFlow"]
 
+Tensors = tuple[Tensor, ...]
+
 # Images taken at a time hold so many bytes of one hidden image of the first level: 1 MiB fits the
 # second-level cache of today's cores. Measured: half as much costs 4 %, twice as much 15 %.
 _HIDDEN_BYTES = 1 << 20
@@ -43,8 +46,8 @@ class _Subnet:
     """One subnetwork; products are ``pixels @ matrix``.
 
     Args:
-        enter: ``(inputs, hidden)``; the inputs are those of the flow, the level's clean pixels and
-            a one, which carries the bias.
+        enter: ``(inputs, hidden)``, float32; the inputs are those of the flow, the level's clean
+            pixels and a one, which carries the bias.
         spread: ``(hidden, hidden, 3, 3)`` channels-last weight, and its bias.
         middle: ``(hidden, hidden)``; its bias is in ``leave``'s.
         leave: ``(hidden, 2 n)``, n shifts, then n raw scales; the bias holds the scales' + 2.
@@ -57,7 +60,9 @@ class _Subnet:
 
     def __call__(self, inputs: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Return shifts and scales, float32 ``(pixels, n)``."""
-        hidden = torch.mm(inputs, self.enter).relu_()
+        # float32 in any case: it is a twenty-fifth of the work, and rounding an image to the 8 bits
+        # of bfloat16 made three quarters of the density's error (0.0017 bits a pixel and row).
+        hidden = torch.mm(inputs, self.enter).relu_().to(self.middle.dtype)
         spread = conv2d(_image(hidden, size), *self.spread, padding=1).relu_()
         hidden.addmm_(_pixels(spread), self.middle)
         weight, bias = self.leave
@@ -79,12 +84,15 @@ class _Step:
     couple: _Subnet
     half: int
 
-    def encode(self, x: Tensor, clean: Tensor, size: tuple[int, int]) -> Tensor:
+    def encode(self, x: Tensor, clean: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return the image and the logarithm of its scales, summed over each row, ``(B,)``."""
         x = torch.addmm(self.mix[1], x, self.mix[0])
         shift, scale = self._couple(x, clean, size)
         x[:, self.half :].div_(scale).sub_(shift)
-        shift, scale = self.inject(clean, size)
-        return x.div_(scale).sub_(shift)
+        shift, scales = self.inject(clean, size)
+        x.div_(scales).sub_(shift)
+        scales[:, self.half :].mul_(scale)  # one logarithm for both; a scale is above 0.001
+        return x, scales.log_().view(-1, size[0] * size[1] * scales.shape[1]).sum(dim=1)
 
     def decode(self, z: Tensor, clean: Tensor, size: tuple[int, int]) -> Tensor:
         shift, scale = self.inject(clean, size)
@@ -94,7 +102,7 @@ class _Step:
         return torch.addmm(self.unmix[1], z, self.unmix[0])
 
     def _couple(self, x: Tensor, clean: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        return self.couple(torch.cat([x[:, : self.half].to(clean.dtype), clean], dim=1), size)
+        return self.couple(torch.cat([x[:, : self.half], clean], dim=1), size)
 
 
 class FoldedNAFlow:
@@ -113,11 +121,14 @@ class FoldedNAFlow:
                 _fold_level(model, level, encoder.levels[level], decoder.levels[level], dtype)
                 for level in range(model.config.levels)
             ]
-        self._config, self._dtype = model.config, dtype
+            # Of the pointwise maps: nats a pixel, at full resolution and at each level.
+            self._ladjs = [float(encoder.embedding.ladj)]
+            self._ladjs += [sum(float(mix.ladj) for mix in mixes) for mixes in encoder.levels]
+        self._config = model.config
         self._hidden_bytes = model.config.hidden * dtype.itemsize
 
     @torch.inference_mode()
-    def encode(self, x: Tensor, clean: Tensor) -> Tensor:
+    def encode(self, x: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Map images to latents.
 
         Args:
@@ -125,12 +136,13 @@ class FoldedNAFlow:
             clean: ``(B, 3, H, W)`` float32 in [0, 1], condition noise already added.
 
         Returns:
-            ``(B, D, H / 2^L, W / 2^L)`` float32.
+            ``(B, D, H / 2^L, W / 2^L)`` and log|det dz/dx|, ``(B,)``, in nats; float32.
 
         Raises:
             ValueError: If ``clean`` has not 3 channels or a side that the levels do not divide.
         """
-        return self._in_parts(self._encode, x, clean)
+        z, ladj = self._in_parts(self._encode, x, clean)
+        return z, ladj
 
     @torch.inference_mode()
     def decode(self, z: Tensor, clean: Tensor) -> Tensor:
@@ -146,20 +158,24 @@ class FoldedNAFlow:
         Raises:
             ValueError: As :meth:`encode`.
         """
-        return self._in_parts(self._decode, z, clean)
+        return self._in_parts(self._decode, z, clean)[0]
 
-    def _encode(self, x: Tensor, clean: Tensor) -> Tensor:
+    def _encode(self, x: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         size = (x.shape[2], x.shape[3])
         x = _image(torch.addmm(self._embed[1], _pixels(x), self._embed[0]), size)
-        for steps, pixels in zip(self._levels, self._pyramid(clean), strict=True):
+        ladj = x.new_full((x.shape[0],), self._ladjs[0] * size[0] * size[1])
+        levels = zip(self._levels, self._pyramid(clean), self._ladjs[1:], strict=True)
+        for steps, pixels, constant in levels:
             x = pixel_unshuffle(x, 2)
             size, flat = (x.shape[2], x.shape[3]), _pixels(x)
+            ladj += constant * size[0] * size[1]
             for step in steps:
-                flat = step.encode(flat, pixels, size)
+                flat, logs = step.encode(flat, pixels, size)
+                ladj -= logs
             x = _image(flat, size)
-        return x
+        return x, ladj
 
-    def _decode(self, z: Tensor, clean: Tensor) -> Tensor:
+    def _decode(self, z: Tensor, clean: Tensor) -> tuple[Tensor]:
         x = z.contiguous(memory_format=torch.channels_last).clone()  # steps write in place
         pyramid = self._pyramid(clean)
         for steps, pixels in zip(reversed(self._levels), reversed(pyramid), strict=True):
@@ -168,19 +184,19 @@ class FoldedNAFlow:
                 flat = step.decode(flat, pixels, size)
             x = pixel_shuffle(_image(flat, size), 2)
         size = (x.shape[2], x.shape[3])
-        return _image(torch.addmm(self._unembed[1], _pixels(x), self._unembed[0]), size)
+        return (_image(torch.addmm(self._unembed[1], _pixels(x), self._unembed[0]), size),)
 
     def _pyramid(self, clean: Tensor) -> list[Tensor]:
         """Return the pixels of the clean image squeezed once, twice, ..., a one behind each."""
         image, pyramid = clean.contiguous(memory_format=torch.channels_last), []
         for _ in self._levels:
             image = pixel_unshuffle(image, 2)
-            pyramid.append(pad(_pixels(image), (0, 1), value=1.0).to(self._dtype))
+            pyramid.append(pad(_pixels(image), (0, 1), value=1.0))
         return pyramid
 
     def _in_parts(
-        self, run: Callable[[Tensor, Tensor], Tensor], first: Tensor, clean: Tensor
-    ) -> Tensor:
+        self, run: Callable[[Tensor, Tensor], Tensors], first: Tensor, clean: Tensor
+    ) -> Tensors:
         """Run a few rows at a time, always equally many: padding keeps rows free of the batch."""
         self._config.check_image(clean)
         rows, height, width = clean.shape[0], clean.shape[2], clean.shape[3]
@@ -189,17 +205,18 @@ class FoldedNAFlow:
         if clean.device.type != "cpu":
             part = rows
 
-        def one(start: int) -> Tensor:
+        def one(start: int) -> Tensors:
             x, c = first[start : start + part], clean[start : start + part]
             missing = part - len(x)
             if missing:
                 x, c = _pad(x, missing), _pad(c, missing)
-            return run(x, c)[: part - missing]
+            return tuple(made[: part - missing] for made in run(x, c))
 
-        return torch.cat(_on_threads(one, range(0, rows, part))).contiguous()
+        parts = _on_threads(one, range(0, rows, part))
+        return tuple(torch.cat(made).contiguous() for made in zip(*parts, strict=True))
 
 
-def _on_threads(one: Callable[[int], Tensor], starts: range) -> list[Tensor]:
+def _on_threads(one: Callable[[int], Tensors], starts: range) -> list[Tensors]:
     """Run the parts side by side, each on one thread.
 
     Parts share nothing, so threads need not wait for each other after every layer: on a machine
@@ -211,7 +228,7 @@ def _on_threads(one: Callable[[int], Tensor], starts: range) -> list[Tensor]:
     if threads == 1 or len(starts) == 1:
         return [one(start) for start in starts]
 
-    def alone(start: int) -> Tensor:
+    def alone(start: int) -> Tensors:
         with torch.inference_mode():
             return one(start)
 
@@ -260,7 +277,7 @@ def _fold_subnet(net: Subnet, features: AffineMap, own: int, dtype: torch.dtype)
     spread_weight, spread_bias = net.spread_layer()
     spread = spread_weight.detach().to(dtype, memory_format=torch.channels_last)
     return _Subnet(
-        enter=enter.T.contiguous().to(dtype),
+        enter=enter.T.contiguous().float(),
         spread=(spread, spread_bias.detach().to(dtype)),
         middle=middle_weight.T.contiguous().to(dtype),
         leave=(leave_weight.T.contiguous().to(dtype), leave_bias.to(dtype)),

@@ -28,6 +28,7 @@ al., "Bayesian Data Analysis", section 3.6 (multivariate normal with unknown mea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -42,6 +43,7 @@ __all__ = [
     "Weighting",
     "blend",
     "follow_reference",
+    "log_prior",
 ]
 
 Weighting = Literal["tempered", "posterior", "reference"]
@@ -87,6 +89,29 @@ class FollowedGaussian:
         if eps.shape[2:] == self.level.shape[2:]:
             mixed = mixed * self.level
         return self.mean[:, :, None, None] + mixed
+
+
+def log_prior(z: Tensor, means: Tensor, stds: Tensor) -> Tensor:
+    """Return the log-density of each row's latent under each Gaussian.
+
+    Args:
+        z: ``(B, D, h, w)``.
+        means: ``(K, D)``.
+        stds: ``(K, D)``; a sign is allowed.
+
+    Returns:
+        ``(B, K)``, in nats, summed over channels and positions.
+    """
+    positions = z.shape[2] * z.shape[3]
+    total, squares = z.sum(dim=(2, 3)), z.square().sum(dim=(2, 3))
+    precision = stds.square().reciprocal()
+    quadratic = (
+        squares @ precision.T
+        - 2.0 * total @ (means * precision).T
+        + positions * (means.square() * precision).sum(dim=1)
+    )
+    entropy = stds.square().log().sum(dim=1) + means.shape[1] * math.log(2 * math.pi)
+    return -0.5 * (quadratic + positions * entropy)
 
 
 def blend(

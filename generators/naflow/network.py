@@ -34,6 +34,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from generators.checks import check_choice, check_number
+from generators.flows.bijection import Bijection
 from generators.flows.condition import ConditionNet, draw_weights
 from generators.flows.coupling import ConditionalCoupling, Entered
 from generators.flows.pointwise import (
@@ -41,9 +43,12 @@ from generators.flows.pointwise import (
     AffineMap,
     Invertible1x1,
     Pointwise,
+    PointwiseRun,
     fold,
     fold_inverse,
 )
+from generators.flows.recompute import Memory, run_chain
+from generators.naflow.latent import log_prior
 
 __all__ = [
     "ConditionNet",
@@ -57,6 +62,8 @@ __all__ = [
 ]
 
 GREY_LEVELS = 256
+_SMALLEST = {"levels": 1, "transitions": 0, "coupled": 1, "embedding": 1, "hidden": 1}
+_SMALLEST |= {"condition_channels": 4, "seed": 0}
 
 
 def configuration_name(camera: str, iso: int) -> str:
@@ -68,19 +75,26 @@ def configuration_name(camera: str, iso: int) -> str:
 class NAFlowConfig:
     """The arrangement of a NAFlow; the defaults are the paper's.
 
+    The paper's ablations: ``levels`` 1 to 4; ``coupled``; one Gaussian for all (``single_prior``)
+    or one for each configuration; their means and deviations learnt or kept at 0 and 1.
+
     Args:
         configurations: Names ``camera_ISO`` (five digits), one latent Gaussian each.
         levels: L, 1 to 4; H and W must be divisible by ``2**levels``.
         transitions: Steps without coupling at the head of each level.
-        coupled: Steps with coupling a level.
+        coupled: K, steps with coupling a level, at least 1.
         embedding: 1x1 steps at full resolution; the first has no ActNorm.
         condition_channels: Width of the condition network, divisible by 4.
         hidden: Width of the couplings' subnetworks.
         condition_noise: Standard deviation added to the clean image, grey levels of 255.
         models: Encode the ``noisy`` image (released) or the ``noise`` (noisy - clean).
         single_prior: One latent Gaussian for all configurations (ablation).
-        trainable_prior: Learn means and deviations, or keep N(0, 1) (ablation).
+        trainable_mean: Learn the Gaussians' means, or keep them at 0 (ablation).
+        trainable_std: Learn their standard deviations, or keep them at 1 (ablation).
         seed: Seed of the initial weights.
+
+    Raises:
+        ValueError: If a value is out of range, or several Gaussians could not differ.
     """
 
     configurations: tuple[str, ...]
@@ -93,18 +107,30 @@ class NAFlowConfig:
     condition_noise: float = 3.0
     models: Literal["noisy", "noise"] = "noisy"
     single_prior: bool = False
-    trainable_prior: bool = True
+    trainable_mean: bool = True
+    trainable_std: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.configurations:
             raise ValueError("NAFlow needs at least one configuration, e.g. 'S6_00800'.")
-        if not 1 <= self.levels <= 4:
+        for name, low in _SMALLEST.items():
+            _check_whole(name, getattr(self, name), low)
+        if self.levels > 4:
             raise ValueError(f"NAFlow's levels must be 1 to 4; got {self.levels}.")
         if self.condition_channels % 4:
             raise ValueError(f"condition_channels must divide by 4; got {self.condition_channels}.")
-        if self.models not in ("noisy", "noise"):
-            raise ValueError(f"models must be 'noisy' or 'noise'; got {self.models!r}.")
+        check_number("condition_noise", self.condition_noise, low=0.0)
+        check_choice("models", self.models, ("noisy", "noise"))
+        for name in ("single_prior", "trainable_mean", "trainable_std"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false; it is {getattr(self, name)!r}.")
+        several = len(self.configurations) > 1 and not self.single_prior
+        if several and not (self.trainable_mean or self.trainable_std):
+            raise ValueError(
+                f"{len(self.configurations)} Gaussians that all stay N(0, 1) are one; set "
+                "single_prior: true, or trainable_mean or trainable_std."
+            )
 
     @property
     def latent_channels(self) -> int:
@@ -129,6 +155,9 @@ class NAFlowConfig:
     def from_dict(cls, values: dict[str, object]) -> NAFlowConfig:
         """Read what :meth:`to_dict` wrote."""
         known = dict(values)
+        # Weights written before the two were told apart.
+        if (both := known.pop("trainable_prior", None)) is not None:
+            known["trainable_mean"] = known["trainable_std"] = both
         known["configurations"] = tuple(known["configurations"])  # type: ignore[arg-type]
         return cls(**known)  # type: ignore[arg-type]
 
@@ -169,6 +198,11 @@ class Level(nn.Module):
         heads: list[list[Pointwise]] = [[step.actnorm, step.mix] for step in self.steps]
         heads[0] = [*self.transitions, *heads[0]]
         return heads
+
+    def chain(self) -> list[Bijection]:
+        """Return the level as a chain of bijections, each of which reads the condition image."""
+        steps = zip(self.runs(), self.steps, strict=True)
+        return [layer for run, step in steps for layer in (PointwiseRun(run), step.coupling)]
 
     def enter(self, condition: Tensor) -> list[Entered]:
         """Take the level's condition into all its couplings with one convolution."""
@@ -221,8 +255,8 @@ class NAFlow(nn.Module):
         self.prior_mean = nn.Parameter(torch.full(shape, 1e-6))
         # A standard deviation whose sign is free, as released: its square enters the likelihood.
         self.prior_std = nn.Parameter(torch.ones(shape))
-        for parameter in (self.prior_mean, self.prior_std):
-            parameter.requires_grad_(config.trainable_prior)
+        self.prior_mean.requires_grad_(config.trainable_mean)
+        self.prior_std.requires_grad_(config.trainable_std)
         # Registered in the released network and used by nothing; kept so that its checkpoints and
         # parameter counts agree.
         self.unused_identity = nn.Parameter(torch.eye(config.latent_channels), requires_grad=False)
@@ -272,8 +306,34 @@ class NAFlow(nn.Module):
         for level, mixes, entered in zip(self.levels, maps.levels, prepared.levels, strict=True):
             x = pixel_unshuffle(x, 2)
             for mix, step, ready in zip(mixes, level.steps, entered, strict=True):
-                x, step_ladj = step.coupling(mix(x), ready)
+                x, step_ladj = step.coupling.encode(mix(x), ready)
                 ladj = ladj + step_ladj + mix.ladj * (x.shape[2] * x.shape[3])
+        return x, ladj
+
+    def encode_recomputing(
+        self, x: Tensor, clean: Tensor, *, dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor]:
+        """Map images to latents, keeping no activations but each level's last.
+
+        Training rebuilds the others from the inverse (:mod:`generators.flows.recompute`): memory
+        does not grow with ``coupled``, and a step takes about half as long again.
+
+        Args:
+            x: As :meth:`encode` takes it.
+            clean: As :meth:`prepare` takes it.
+            dtype: Likewise.
+
+        Returns:
+            What :meth:`encode` returns, but for rounding.
+        """
+        self.config.check_image(clean)
+        features = self.condition(clean.contiguous(memory_format=torch.channels_last))
+        x = x.contiguous(memory_format=torch.channels_last)
+        x, ladj = PointwiseRun(self.embedding)(x, x)
+        for level, condition in zip(self.levels, features, strict=True):
+            x = pixel_unshuffle(x, 2)
+            x, level_ladj = run_chain(level.chain(), x, condition.to(dtype), memory="recompute")
+            ladj = ladj + level_ladj
         return x, ladj
 
     def decode(self, z: Tensor, prepared: Prepared, maps: Maps) -> tuple[Tensor, Tensor]:
@@ -292,7 +352,7 @@ class NAFlow(nn.Module):
         levels = list(zip(self.levels, maps.levels, prepared.levels, strict=True))
         for level, mixes, entered in reversed(levels):
             for mix, step, ready in reversed(list(zip(mixes, level.steps, entered, strict=True))):
-                x, step_ladj = step.coupling.inverse(x, ready)
+                x, step_ladj = step.coupling.decode(x, ready)
                 x = mix(x)
                 ladj = ladj + step_ladj + mix.ladj * (x.shape[2] * x.shape[3])
             x = pixel_shuffle(x, 2)
@@ -307,17 +367,7 @@ class NAFlow(nn.Module):
         Returns:
             ``(B, K)``, in nats, summed over channels and positions.
         """
-        positions = z.shape[2] * z.shape[3]
-        total, squares = z.sum(dim=(2, 3)), z.square().sum(dim=(2, 3))
-        precision = self.prior_std.square().reciprocal()
-        mean = self.prior_mean
-        quadratic = (
-            squares @ precision.T
-            - 2.0 * total @ (mean * precision).T
-            + positions * (mean.square() * precision).sum(dim=1)
-        )
-        entropy = self.prior_std.square().log().sum(dim=1) + mean.shape[1] * math.log(2 * math.pi)
-        return -0.5 * (quadratic + positions * entropy)
+        return log_prior(z, self.prior_mean, self.prior_std)
 
     @torch.no_grad()
     def initialise(self, x: Tensor, clean: Tensor) -> None:
@@ -344,6 +394,7 @@ def nll(
     dequantisation: Tensor,
     condition_noise: Tensor,
     dtype: torch.dtype = torch.float32,
+    memory: Memory = "keep",
 ) -> Tensor:
     """Return NAFlow's objective, the negative log-likelihood a dimension.
 
@@ -355,6 +406,7 @@ def nll(
         dequantisation: ``(B, 3, H, W)`` uniform on [0, 1).
         condition_noise: ``(B, 3, H, W)`` standard normal.
         dtype: Precision of the subnetworks.
+        memory: ``recompute`` rebuilds activations in the backward pass instead of keeping them.
 
     Returns:
         ``(B,)``, nats a dimension of the 8-bit image (a uniform guess costs ln 256 = 5.55).
@@ -364,7 +416,10 @@ def nll(
     x = noisy + (dequantisation - 0.5) / GREY_LEVELS
     if model.config.models == "noise":
         x = x - clean
-    z, ladj = model.encode(x, model.prepare(condition, dtype=dtype), model.encoder_maps())
+    if memory == "recompute":
+        z, ladj = model.encode_recomputing(x, condition, dtype=dtype)
+    else:
+        z, ladj = model.encode(x, model.prepare(condition, dtype=dtype), model.encoder_maps())
     rows = torch.zeros_like(labels) if model.config.single_prior else labels
     likelihood = model.log_prior(z).gather(1, rows[:, None])[:, 0]
     return math.log(GREY_LEVELS) - (likelihood + ladj) / dimensions
@@ -373,6 +428,11 @@ def nll(
 def perturb(clean: Tensor, normal: Tensor, grey_levels: float) -> Tensor:
     """Add the condition noise to a clean image and clip it to [0, 1], as training does."""
     return (clean + normal * (grey_levels / 255.0)).clamp(0.0, 1.0)
+
+
+def _check_whole(name: str, value: object, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} must be a whole number of at least {low}; it is {value!r}.")
 
 
 def _initialise_run(run: Sequence[Pointwise], x: Tensor) -> Tensor:

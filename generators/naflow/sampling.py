@@ -19,6 +19,7 @@ Source: Kim et al. 2024, "sRGB Real Noise Modeling via Noise-Aware Sampling with
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Literal, final, get_args
 
@@ -69,7 +70,7 @@ class NAFlowGenerator:
     """
 
     name = "naflow"
-    revision = 1
+    revision = 2
     accepts: Domain = "srgb"
     gives: Domain = "srgb"
     color_only = True
@@ -99,7 +100,8 @@ class NAFlowGenerator:
                 f"rank must be a whole number from 1 to {gaussians}, the number of the weights' "
                 f"Gaussians; it is {rank!r}."
             )
-        self._model = model.eval().requires_grad_(False)
+        # A copy: the network may be in training, and what is folded here would not follow it.
+        self._model = deepcopy(model).eval().requires_grad_(False)
         self._sampling, self._weighting, self._rank = sampling, weighting, rank
         self._strength, self._temperature = strength, temperature
         self._camera, self._iso = camera, iso
@@ -108,8 +110,7 @@ class NAFlowGenerator:
         if sampling == "label" and camera is not None and iso is not None:
             self._rows_of(ShotBatch.same(1, camera=camera, iso=iso))
         self.needs = self._find_needs()
-        self._encoder = model.encoder_maps()
-        self._folded = FoldedNAFlow(model, dtype=self._dtype)
+        self._folded = FoldedNAFlow(self._model, dtype=self._dtype)
 
     @classmethod
     def from_weights(
@@ -156,7 +157,6 @@ class NAFlowGenerator:
         """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
         self._device = torch.device(device)
         self._model.to(self._device)
-        self._encoder = self._model.encoder_maps()
         self._folded = FoldedNAFlow(self._model, dtype=self._dtype)
 
     @torch.inference_mode()
@@ -237,11 +237,10 @@ class NAFlowGenerator:
                 "needs equal shapes."
             )
         rows = self._rows_of(self._shots(context.shots))
-        prepared = self._model.prepare(context.clean.to(self._device))
-        x = noisy.to(self._device)
+        x, clean = noisy.to(self._device), context.clean.to(self._device)
         if self._model.config.models == "noise":
-            x = x - context.clean.to(self._device)
-        z, ladj = self._model.encode(x, prepared, self._encoder)
+            x = x - clean
+        z, ladj = self._folded.encode(x, clean)
         likelihood = self._model.log_prior(z).gather(1, rows[:, None])[:, 0]
         return (likelihood + ladj).cpu()
 
@@ -287,7 +286,7 @@ class NAFlowGenerator:
         if self._model.config.models == "noise":
             x = x - clean
         condition = self._perturbed(clean, request.seeds, "reference-condition")
-        return self._folded.encode(x, condition)
+        return self._folded.encode(x, condition)[0]
 
     def _reference(self, request: NoiseRequest) -> tuple[Tensor, Tensor]:
         """Return the noisy reference and its clean partner."""

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
 
 from generators.flow_srgb.network import Cells, FlowSRGB, FlowSRGBConfig
 from generators.flows.bijection import Bijection
@@ -68,24 +67,6 @@ class FoldedChain(Chain):
 def apply(affine: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     ladj = affine.ladj * x.shape[2] * x.shape[3]  # type: ignore[attr-defined]
     return affine(x), ladj.expand(len(x))
-
-
-class Coupling(Bijection):
-    """A conditional coupling whose context is the condition image itself."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.inner = ConditionalCoupling(channels, 3, 6, seed=3)
-
-    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        return self.inner(x, self.entered(context))
-
-    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        return self.inner.inverse(z, self.entered(context))
-
-    def entered(self, context: Tensor) -> object:
-        weight, bias = self.inner.enter_weights()
-        return self.inner.prepare(conv2d(context, weight[:, :, None, None], bias))
 
 
 class Flow(Bijection):
@@ -179,7 +160,10 @@ CASES = {
     "squeeze": Case(make=Squeeze, shapes=((3, 4, 4), (3, 2, 6), (1, 6, 4))),
     "chain": Case(make=Chain),
     "folded-chain": Case(make=FoldedChain),
-    "coupling": Case(make=lambda: Coupling(4), shapes=((4, 3, 3), (4, 2, 5), (4, 1, 1))),
+    "coupling": Case(
+        make=lambda: ConditionalCoupling(4, 3, 6, seed=3),
+        shapes=((4, 3, 3), (4, 2, 5), (4, 1, 1)),
+    ),
     "conditional-linear": Case(make=lambda: LinearByCell(shared=False)),
     "conditional-linear-shared": Case(make=lambda: LinearByCell(shared=True)),
     "flow-srgb": Case(make=lambda: FlowSRGBByCell("CL2|CAC|CAC")),

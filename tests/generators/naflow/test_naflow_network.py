@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
+from generators.base import NoiseContext, NoiseRequest
 from generators.flows.coupling import ConvActNorm
 from generators.flows.pointwise import ActNorm
+from generators.flows.recompute import Memory
 from generators.naflow.folded import FoldedNAFlow
 from generators.naflow.latent import LatentGaussian, blend
 from generators.naflow.network import NAFlow, NAFlowConfig, configuration_name, nll, perturb
 from generators.naflow.released import load_released, to_ours
+from generators.naflow.sampling import NAFlowGenerator
+from generators.shots import ShotBatch
+from tests.generators.flows.test_recompute import Bytes
 
-GOLDEN = Path(__file__).resolve().parents[2] / ".." / "shared" / "golden"
+GOLDEN = Path(__file__).resolve().parents[3] / ".." / "shared" / "golden"
 SIDD = tuple(
     configuration_name(camera, iso)
     for camera, speeds in {
@@ -121,7 +127,7 @@ def walk(model: NAFlow, x: Tensor, clean: Tensor) -> Iterator[tuple[Tensor, Tens
             yield through(transitions[start : start + 2])
         for step, entered in zip(level.steps, level.enter(condition), strict=True):
             through([step.actnorm, step.mix])
-            x, from_coupling = step.coupling(x, entered)
+            x, from_coupling = step.coupling.encode(x, entered)
             ladj = ladj + from_coupling
             yield x, ladj
 
@@ -137,7 +143,7 @@ def test_latents_and_densities_are_the_released_ones(model: NAFlow, vectors: Vec
     torch.testing.assert_close(official, vectors["logdet"], rtol=1e-5, atol=0)
     torch.testing.assert_close(official.double(), vectors["logdet_f64"], rtol=1e-5, atol=0)
     torch.testing.assert_close(
-        FoldedNAFlow(model).encode(dequantised(vectors), vectors["clean"]),
+        FoldedNAFlow(model).encode(dequantised(vectors), vectors["clean"])[0],
         vectors["z"],
         atol=1e-3,
         rtol=0,
@@ -277,7 +283,19 @@ def test_parameters_are_the_papers_count() -> None:
         ({"configurations": ()}, "at least one configuration"),
         ({"levels": 5}, "levels must be 1 to 4; got 5"),
         ({"condition_channels": 30}, "divide by 4; got 30"),
-        ({"models": "residual"}, "'noisy' or 'noise'; got 'residual'"),
+        ({"models": "residual"}, "models must be one of noisy, noise; it is 'residual'"),
+        ({"coupled": 0}, "coupled must be a whole number of at least 1; it is 0"),
+        ({"transitions": True}, "transitions must be a whole number of at least 0; it is True"),
+        ({"condition_noise": -1.0}, "condition_noise must be a finite number >= 0"),
+        ({"single_prior": "yes"}, "single_prior must be true or false; it is 'yes'"),
+        (
+            {
+                "configurations": ("A_00100", "B_00200"),
+                "trainable_mean": False,
+                "trainable_std": False,
+            },
+            r"2 Gaussians that all stay N\(0, 1\) are one; set single_prior: true",
+        ),
     ],
 )
 def test_an_impossible_arrangement_is_refused(values: dict[str, object], message: str) -> None:
@@ -363,9 +381,11 @@ def test_initialisation_gives_every_actnorm_mean_0_and_variance_1() -> None:
 def test_folded_maps_are_the_networks(levels: int, shape: tuple[int, ...]) -> None:
     model = initialised(levels=levels)
     noisy, clean = batch(shape)
-    z, _ = encode(model, noisy, clean)
+    z, ladj = encode(model, noisy, clean)
     folded = FoldedNAFlow(model)
-    assert_images_agree(folded.encode(noisy, clean), z)
+    latent, folded_ladj = folded.encode(noisy, clean)
+    assert_images_agree(latent, z)
+    torch.testing.assert_close(folded_ladj, ladj, rtol=1e-5, atol=1e-3)
     drawn = torch.from_numpy(np.random.default_rng(7).normal(size=z.shape).astype(np.float32))
     assert_images_agree(folded.decode(drawn, clean), decode(model, drawn, clean)[0])
 
@@ -390,7 +410,8 @@ def test_a_folded_row_does_not_depend_on_its_batch() -> None:
     whole = folded.encode(noisy, clean)
     for row in range(5):
         alone = folded.encode(noisy[row : row + 1], clean[row : row + 1])
-        torch.testing.assert_close(alone[0], whole[row], atol=1e-5, rtol=1e-5)
+        for one, all_rows in zip(alone, whole, strict=True):
+            torch.testing.assert_close(one[0], all_rows[row], atol=1e-5, rtol=1e-5)
 
 
 def test_threads_change_neither_the_result_nor_their_number() -> None:
@@ -405,8 +426,8 @@ def test_threads_change_neither_the_result_nor_their_number() -> None:
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(found[1], found[2])
-    assert torch.equal(found[1], found[3])
+    for threads in (2, 3):
+        assert all(map(torch.equal, found[1], found[threads]))
 
 
 def test_a_fault_in_a_part_comes_through() -> None:
@@ -508,6 +529,114 @@ def test_bfloat16_subnetworks_leave_path_and_density_in_float32() -> None:
     error = float((z - exact).std() / exact.std())
     assert 1e-5 < error < 0.03
     assert float((ladj - exact_ladj).abs().max()) < 0.01 * noisy[0].numel()
+
+
+# The paper's ablations.
+
+ABLATIONS: dict[str, dict[str, object]] = {
+    **{f"levels-{levels}": {"levels": levels} for levels in (1, 2, 3)},
+    # 768 channels: no more of them than the test must have.
+    "levels-4": {"levels": 4, "transitions": 0, "coupled": 1},
+    "K-1": {"coupled": 1},
+    "K-3": {"coupled": 3, "transitions": 0},
+    "one-gaussian": {"single_prior": True},
+    "one-fixed-gaussian": {
+        "single_prior": True,
+        "trainable_mean": False,
+        "trainable_std": False,
+    },
+    "means-only": {"trainable_std": False},
+    "deviations-only": {"trainable_mean": False},
+}
+
+
+@pytest.mark.parametrize("values", ABLATIONS.values(), ids=ABLATIONS)
+def test_every_ablation_trains_and_samples(values: dict[str, object]) -> None:
+    model = small(**{"levels": 2, "models": "noise", **values})
+    noisy, clean = batch((4, 3, 32, 32))
+    model.initialise(noisy - clean, clean)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-4)
+    losses = []
+    for _ in range(3):
+        optimiser.zero_grad()
+        loss = objective(model, noisy, clean).mean()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert ("prior_mean" in moved) == model.config.trainable_mean
+    assert ("prior_std" in moved) == model.config.trainable_std
+    assert model.prior_mean.shape[0] == (1 if model.config.single_prior else 2)
+    context = NoiseContext(clean=clean, shots=ShotBatch.same(len(clean), camera="A", iso=100))
+    generator = NAFlowGenerator(model, sampling="label")
+    made = generator.sample(NoiseRequest(context=context, seeds=range(len(clean)))).noisy - clean
+    real = noisy - clean
+    assert 0.7 < float(made.std() / real.std()) < 1.4
+
+
+def test_weights_from_before_mean_and_deviation_were_told_apart_still_load() -> None:
+    old = {"configurations": ("A_00100",), "trainable_prior": False}
+    config = NAFlowConfig.from_dict(old)
+    assert (config.trainable_mean, config.trainable_std) == (False, False)
+
+
+# Training with activations rebuilt from the inverse.
+
+
+def objective(model: NAFlow, noisy: Tensor, clean: Tensor, **how: Any) -> Tensor:
+    zeros = torch.zeros_like(noisy)
+    labels = torch.arange(len(noisy)) % 2
+    return nll(
+        model,
+        noisy=noisy,
+        clean=clean,
+        labels=labels,
+        dequantisation=zeros + 0.5,
+        condition_noise=zeros,
+        **how,
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_rebuilt_activations_give_the_same_gradients(dtype: torch.dtype) -> None:
+    model = shaken(small(models="noise", coupled=3))
+    noisy, clean = batch()
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    model, noisy, clean = model.to(wide), noisy.to(wide), clean.to(wide)
+    found: list[dict[str, Tensor]] = []
+    for memory in ("keep", "recompute"):
+        model.zero_grad(set_to_none=True)
+        loss = objective(model, noisy, clean, dtype=dtype, memory=memory)
+        loss.mean().backward()
+        grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        found.append({"loss": loss.detach(), **grads})
+    kept, rebuilt = found
+    assert set(kept) == set(rebuilt)
+    assert "condition.lift.weight" in rebuilt
+    tolerance = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1}[dtype]
+    for name, grad in kept.items():
+        assert float((rebuilt[name] - grad).norm()) <= tolerance * float(grad.norm()), name
+
+
+def saved_bytes(coupled: int, memory: Memory) -> int:
+    """Return the most bytes, weights left out, that one training step holds for backward."""
+    model = small(models="noise", levels=2, coupled=coupled)
+    noisy, clean = batch((4, 3, 32, 32))
+    counter = Bytes(list(model.parameters()))
+    with torch.autograd.graph.saved_tensors_hooks(counter.pack, lambda held: held.tensor):
+        loss = objective(model, noisy, clean, memory=memory).mean()
+        loss.backward()
+    return counter.peak
+
+
+def test_rebuilding_makes_memory_independent_of_the_number_of_steps() -> None:
+    shallow, deep = (saved_bytes(coupled, "recompute") for coupled in (8, 16))
+    assert deep <= 1.1 * shallow
+    kept = saved_bytes(16, "keep")
+    assert kept > 1.8 * saved_bytes(8, "keep")
+    assert deep < 0.2 * kept
 
 
 def test_perturbed_conditions_stay_images() -> None:
