@@ -37,14 +37,13 @@ from torch import Tensor
 
 from generators.base import Domain, Need, NoiseRequest, NoiseSample, Params
 from generators.checks import check_choice, check_number, check_range, check_request
-from generators.isp import MATRICES, Rendering, develop, mosaic, unprocess
-from generators.seeds import stream_rng
+from generators.isp import develop, mosaic, unprocess
+from generators.rendering import RenderingChoice, rendering_of
+from generators.seeds import patch_seed, stream_rng
 from generators.sensor import SENSORS, Sensor
 
 __all__ = ["SimulatedCamera"]
 
-_RED, _BLUE = (1.9, 2.4), (1.5, 1.9)
-_BRIGHTNESS_MEAN, _BRIGHTNESS_STD, _BRIGHTNESS_ENDS = 0.8, 0.1, (0.5, 1.0)
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what "grey" means to image readers
 
 
@@ -94,10 +93,8 @@ class SimulatedCamera:
             self.needs = frozenset({"iso"})
         check_choice("output", output, ("srgb", "raw"))
         self.gives = output
-        self._matrix = check_choice("matrix", matrix, ("random", *MATRICES))
-        self._white_balance = None if white_balance == "random" else _read_gains(white_balance)
-        self._brightness = (
-            None if brightness == "random" else check_number("brightness", brightness, low=1.0)
+        self._rendering = RenderingChoice(
+            matrix=matrix, white_balance=white_balance, brightness=brightness
         )
 
     def sample(self, request: NoiseRequest) -> NoiseSample:
@@ -128,9 +125,23 @@ class SimulatedCamera:
         clean, noisy = (torch.cat(images).to(image.device) for images in zip(*pairs, strict=True))
         return NoiseSample(clean=clean, noisy=noisy, params=params)
 
+    def sample_twice(self, request: NoiseRequest) -> tuple[NoiseSample, Tensor]:
+        """Take each row's photograph twice: the same scene and development, independent noise.
+
+        Returns:
+            What :meth:`sample` returns, and the noisy images of the second exposure.
+        """
+        first = self.sample(request)
+        image = request.context.clean
+        second = [
+            self._photograph(image[i : i + 1].cpu(), first.params[i], patch_seed(seed, "second"))[1]
+            for i, seed in enumerate(request.seeds)
+        ]
+        return first, torch.cat(second).to(image.device)
+
     def _photograph(self, image: Tensor, params: Params, seed: int) -> tuple[Tensor, Tensor]:
         """Return the clean and the noisy picture of one row."""
-        rendering = _rendering(params)
+        rendering = rendering_of(params)
         clean = mosaic(unprocess(image.expand(-1, 3, -1, -1), rendering))
         noisy = self._sensor.expose(clean, [float(params["iso"])], [seed])
         if self.gives == "raw":
@@ -139,28 +150,8 @@ class SimulatedCamera:
         return (_luma(clean), _luma(noisy)) if image.shape[1] == 1 else (clean, noisy)
 
     def _draw(self, seed: int, iso: int) -> Params:
-        """Return what one row is developed with, as JSON scalars."""
-        # All numbers are drawn whatever is fixed, so fixing one leaves the others as they were.
-        rng = stream_rng(seed, "rendering")
-        shares = rng.random(len(MATRICES))
-        red, blue = rng.uniform(*_RED), rng.uniform(*_BLUE)
-        divisor = rng.normal(_BRIGHTNESS_MEAN, _BRIGHTNESS_STD)
-        divisor = min(max(divisor, _BRIGHTNESS_ENDS[0]), _BRIGHTNESS_ENDS[1])
-        if self._white_balance is not None:
-            red, blue = self._white_balance
-        gain = 1.0 / divisor if self._brightness is None else self._brightness
-        drawn: dict[str, float | int | str] = {
-            "camera": self._camera,
-            "iso": iso,
-            "red_gain": float(red),
-            "blue_gain": float(blue),
-            "brightness_gain": float(gain),
-            "matrix": self._matrix,
-        }
-        for name, share in zip(MATRICES, shares / shares.sum(), strict=True):
-            chosen = float(self._matrix == name)
-            drawn[f"matrix_{name}"] = float(share) if self._matrix == "random" else chosen
-        return drawn
+        """Return what one row is shot and developed with, as JSON scalars."""
+        return {"camera": self._camera, "iso": iso, **self._rendering.draw(seed)}
 
 
 class _Speeds:
@@ -222,13 +213,6 @@ def _read_speed(name: str, value: object, sensor: Sensor) -> int:
     return round(speed)
 
 
-def _read_gains(value: object) -> tuple[float, float]:
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"white_balance must be 'random' or [red, blue]; it is {value!r}.")
-    red, blue = (check_number(f"white_balance[{i}]", v, low=1.0) for i, v in enumerate(value))
-    return red, blue
-
-
 def _check_size(image: Tensor) -> None:
     height, width = image.shape[2:]
     if height % 2 or width % 2 or min(height, width) < 4:
@@ -236,15 +220,6 @@ def _check_size(image: Tensor) -> None:
             f"generator 'camera' needs an even height and width of at least 4, because a Bayer "
             f"mosaic repeats every 2 pixels; clean is {height} by {width}. Use an even patch size."
         )
-
-
-def _rendering(params: Params) -> Rendering:
-    return Rendering.from_weights(
-        [[float(params[f"matrix_{name}"]) for name in MATRICES]],
-        red=[float(params["red_gain"])],
-        blue=[float(params["blue_gain"])],
-        brightness=[float(params["brightness_gain"])],
-    )
 
 
 def _luma(rgb: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ def estimate(manifest: CorpusManifest) -> Estimate:
         shards=len(ready.plan.shards),
         splits=dict(splits),
         generators=counts,
-        bytes=_bytes(manifest, ready.plan.patches),
+        bytes=_bytes(ready),
         seconds=work / min(crew.actors, machine.cpus),
         patches_per_s={key: round(rate, 2) for key, rate in rates.items()},
         crew=crew,
@@ -176,9 +176,14 @@ def _notes(rejects: Sequence[Reject]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _bytes(manifest: CorpusManifest, patches: int) -> int:
-    output = manifest.output
-    channels = 3 if manifest.patches.color == "rgb" else 1
-    raw = 2 * patches * manifest.patches.size**2 * channels * _SAMPLE_BYTES[output.encoding]
+def _bytes(ready: Prepared) -> int:
+    manifest, output = ready.manifest, ready.manifest.output
+    channels = 3.0 if manifest.patches.color == "rgb" else 1.0
+    if ready.plan.records[0].domain == "raw":
+        channels = 4.0
+    elif ready.loaded[0].generator.gives == "raw":
+        channels = 1.0  # four channels of half the height and width
+    samples = 2 * ready.plan.patches * manifest.patches.size**2 * channels
+    raw = samples * _SAMPLE_BYTES[output.encoding]
     shares = {"hdf5": 1.0, "parquet": _PNG_SHARE if output.encoding == "uint8" else 1.0}
     return int(sum(raw * shares[format] for format in output.formats))

@@ -93,12 +93,17 @@ def patch_id(record: ImageRecord, y: int, x: int, size: int) -> str:
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def rows_per_shard(manifest: CorpusManifest) -> int:
-    """Return how many rows a shard holds, from rows or from bytes of pixels."""
+def rows_per_shard(manifest: CorpusManifest, *, raw: bool = False) -> int:
+    """Return how many rows a shard holds, from rows or from bytes of pixels.
+
+    Args:
+        manifest: The corpus.
+        raw: Whether its sources are raw, which has four channels.
+    """
     output = manifest.output
     if output.bytes_per_shard is None:
         return output.rows_per_shard or DEFAULT_ROWS
-    channels = 3 if manifest.patches.color == "rgb" else 1
+    channels = 4 if raw else 3 if manifest.patches.color == "rgb" else 1
     sample = _BYTES_A_SAMPLE[output.encoding]
     pair = 2 * manifest.patches.size**2 * channels * sample
     return max(1, int(output.bytes_per_shard) // pair)
@@ -161,7 +166,7 @@ def _shards(
     manifest: CorpusManifest, records: list[ImageRecord], places: list[NDArray[np.int32]]
 ) -> list[PlannedShard]:
     shards: list[PlannedShard] = []
-    rows = rows_per_shard(manifest)
+    rows = rows_per_shard(manifest, raw=records[0].domain == "raw")
     for split in _SPLITS:
         chosen = [i for i, record in enumerate(records) if record.split == split]
         if not chosen:

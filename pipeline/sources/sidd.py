@@ -45,10 +45,11 @@ from pipeline.sources.splits import assign
 __all__ = ["scan_sidd"]
 
 _FILE = re.compile(
-    r"(?:.*/)?(?P<folder>[^/]+)(?P<inner>/[^/]+_(?:NOISY|GT)_(?:SRGB|RAW))?/"
     r"(?:\d{4}_)?(?P<kind>NOISY|GT)_(?P<color>SRGB|RAW)_(?P<frame>\d{3})\.(?:PNG|MAT)",
     re.IGNORECASE,
 )
+# The full set has a folder for each kind of file below the instance's.
+_INNER = re.compile(r"(?:\d{4}_)?(?:NOISY|GT)_(?:SRGB|RAW)", re.IGNORECASE)
 _FRAMES = {"small": 1, "medium": 2}
 
 
@@ -98,14 +99,16 @@ def _bursts(source: SiddSource, rejects: list[Reject]) -> list[_Burst]:
     bursts: dict[str, _Burst] = {}
     other_layout = 0
     for file in files:
-        match = _FILE.fullmatch(file.name)
-        if match is None or match["color"].lower() != source.color:
+        *folders, name = file.name.split("/")
+        match = _FILE.fullmatch(name)
+        if match is None or not folders or match["color"].lower() != source.color:
             continue
-        if (match["inner"] is not None) != (source.layout == "full"):
+        inner = _INNER.fullmatch(folders[-1]) is not None
+        if inner != (source.layout == "full"):
             other_layout += 1
             continue
         try:
-            instance = parse_instance(match["folder"])
+            instance = parse_instance(folders[-2] if inner and len(folders) > 1 else folders[-1])
         except ValueError as error:
             rejects.append(Reject(uri=display(file.uri), reason="not-sidd", detail=str(error)))
             continue
@@ -113,14 +116,14 @@ def _bursts(source: SiddSource, rejects: list[Reject]) -> list[_Burst]:
         kind = burst.noisy if match["kind"].upper() == "NOISY" else burst.clean
         kind[int(match["frame"])] = file
     if not bursts:
-        inner = "NNNN_GT_RAW/" if source.layout == "full" else ""
+        below = f"NNNN_GT_{source.color.upper()}/" if source.layout == "full" else ""
         hint = ""
         if other_layout:
             likely = "medium or small" if source.layout == "full" else "full"
             hint = f" {other_layout} files lie as in layout {likely}."
         raise ValueError(
             f"folder {display(source.path)} is no SIDD {source.layout} in {source.color}: of "
-            f"{len(files)} {suffix} files none is named INSTANCE/{inner}"
+            f"{len(files)} {suffix} files none is named INSTANCE/{below}"
             f"NNNN_GT_{source.color.upper()}_010{suffix.upper()}.{hint} Correct `path`, "
             "`layout` or `color`."
         )
