@@ -58,6 +58,8 @@ _TASKS = {
     "naflow": "generators.naflow.training:NAFlowTask",
     "nlf": "generators.nlf.training:NLFTask",
     "nlf-noisy-pairs": "generators.nlf.training:NoisyPairNLFTask",
+    "noise2noise-flow": "generators.noise2noise_flow:Noise2NoiseFlowTask",
+    "r2r-flow": "generators.r2r_flow:R2RFlowTask",
 }
 
 

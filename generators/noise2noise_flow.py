@@ -1,0 +1,107 @@
+"""Noise2NoiseFlow: a noise model and a denoiser from pairs of noisy shots, without a clean image.
+
+Two shots n1, n2 of one scene, D the denoiser, estimates d1 = D(n1), d2 = D(n2), clipped to [0, 1]
+c1, c2, p the noise model's density given clean image, camera and ISO:
+
+    mse      = (mean (d1 - n2)^2 + mean (d2 - n1)^2) / 2                          eq. 4
+    crossed    nll = -(ln p(n1 - c2 | c2) + ln p(n2 - c1 | c1)) / 2               eq. 5
+    self       nll = -(ln p(n1 - c1 | c1) + ln p(n2 - c2 | c2)) / 2               eq. 6
+
+with ln p a dimension, and loss = nll + lambda * mse. The other shot's estimate knows nothing of the
+noise that is judged with it, so nothing is to be gained from leaving noise in it. With ``self``
+there is: at D(n) = n the noise is 0 and the likelihood infinite, and only lambda stands against it.
+
+What the crossed noise measures is not quite the noise: n1 - c2 = e1 + (x - c2), and as c2 knows
+nothing of e1 its variance is that of the noise *plus the denoiser's squared error*. A denoiser
+13 dB better than its input costs 5 % of variance.
+
+Source: Maleky et al. 2022, "Noise2NoiseFlow: Realistic Camera Noise Modeling without Clean Images"
+(CVPR), eq. 3-6, lambda = 2^18; means instead of sums, clipping and the unclipped error as released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from generators.checks import check_choice
+from generators.joint_training import JointConfig, JointTask, Left, read_config
+from generators.training import DataUse, TrainingBatch, TrainingSetup, image
+
+__all__ = ["Noise2NoiseFlowTask"]
+
+Objective = Literal["crossed", "self"]
+
+
+@final
+class Noise2NoiseFlowTask(JointTask):
+    """Joint training from two noisy shots a scene.
+
+    Args:
+        noise_model: The density.
+        denoiser: Images in, images out.
+        config: What joint trainings have in common.
+        objective: Whose clean estimate the noise is judged with: ``crossed``, the other shot's, or
+            ``self``.
+        seed: Seed of everything drawn.
+        dtype: Precision of the denoiser.
+    """
+
+    uses: ClassVar[DataUse] = "noisy-pairs"
+
+    def __init__(
+        self,
+        noise_model: nn.Module,
+        denoiser: nn.Module,
+        config: JointConfig,
+        *,
+        objective: Objective = "crossed",
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(noise_model, denoiser, config, seed=seed, dtype=dtype)
+        check_choice("objective", objective, ("crossed", "self"))
+        self._objective = objective
+
+    @classmethod
+    def create(cls, params: Mapping[str, Any], setup: TrainingSetup) -> Noise2NoiseFlowTask:
+        """Make the task; see :class:`NoiseTask`.
+
+        Args:
+            params: ``noise_model``: ``noise-flow`` (default) or ``nlf``; ``denoiser``: ``dncnn``
+                (default) or ``unet``; ``lambda_``: 2^18; ``pretrain_steps``: 0; ``objective``:
+                ``crossed`` (default) or ``self``; ``arrangement`` of the Noise Flow.
+            setup: Cameras and ISOs of the data become the noise model's.
+
+        Raises:
+            ValueError: If a parameter is unknown or wrong, or the images do not suit the model.
+        """
+        config = read_config("noise2noise-flow", params, ("objective",))
+        objective = params.get("objective", "crossed")
+        check_choice("objective", objective, ("crossed", "self"))
+        model, denoiser = cls.networks(config, setup)
+        return cls(model, denoiser, config, objective=objective, seed=setup.seed, dtype=setup.dtype)
+
+    def left_over(self, batch: TrainingBatch, step: int) -> Left:
+        """Return the noise of both shots; see the module."""
+        del step
+        first, second = image(batch, "noisy"), image(batch, "second")
+        one, two = self.denoise(first), self.denoise(second)
+        mse = 0.5 * ((one - second).square().mean() + (two - first).square().mean())
+        clean = (two.clamp(0.0, 1.0), one.clamp(0.0, 1.0))
+        if self._objective == "self":
+            clean = (clean[1], clean[0])
+        return Left(mse=mse, noise=(first - clean[0], second - clean[1]), clean=clean)
+
+    def guess(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """Return (n1 - n2) / sqrt(2), which has the noise's variance, and the mean of the shots."""
+        first, second = image(batch, "noisy"), image(batch, "second")
+        return (first - second) * 0.5**0.5, 0.5 * (first + second)
+
+    def variance(self, batch: TrainingBatch) -> Tensor:
+        """Return half the mean square of the shots' difference."""
+        difference = image(batch, "noisy").double() - image(batch, "second").double()
+        return 0.5 * difference.square().mean()

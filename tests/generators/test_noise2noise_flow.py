@@ -1,0 +1,234 @@
+"""A noise model and a denoiser train each other on two noisy shots, and a collapse is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, pad
+
+import generators
+from generators.joint_training import JointConfig
+from generators.nlf.calibration import NoiseLevel
+from generators.nlf.network import NLF, NLFConfig
+from generators.nlf.sampling import NLFGenerator
+from generators.noise2noise_flow import Noise2NoiseFlowTask
+from generators.noise_flow.network import NoiseFlow
+from generators.seeds import standard_normal, uniform
+from generators.shots import ShotBatch
+from generators.training import TrainingBatch, TrainingSetup
+
+SHOTS = (("S6", 100), ("S6", 800))
+TRUE = NoiseLevel(4e-3, 1e-4)
+
+
+class Stub(nn.Module):
+    """A denoiser of one weight: the share of a pixel that is kept; the rest is the mean of 3x3."""
+
+    def __init__(self, *, keep: float = 0.0) -> None:
+        super().__init__()
+        self.keep = nn.Parameter(torch.tensor(keep))
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        around = avg_pool2d(pad(noisy, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+        return around + self.keep * (noisy - around)
+
+
+def noisy_batch(step: int, *, rows: int = 4, side: int = 32, level: NoiseLevel = TRUE) -> Any:
+    """Return two shots of smooth ground; the clean image stays with the caller."""
+    seeds = [1000 * step + i for i in range(rows)]
+    shade = uniform(seeds, (4, 1, 1), "shade").pow(2).mul(0.9)
+    clean = shade.expand(rows, 4, side, side).contiguous()
+    spread = (level.beta1 * clean + level.beta2).sqrt()
+    first, second = (
+        clean + spread * standard_normal(seeds, clean.shape[1:], name) for name in ("1", "2")
+    )
+    batch = TrainingBatch(
+        shots=ShotBatch.same(rows, camera="S6", iso=800),
+        labels=torch.ones(rows, dtype=torch.int64),
+        noisy=first,
+        second=second,
+    )
+    return batch, clean
+
+
+def setup(**more: Any) -> TrainingSetup:
+    return TrainingSetup(
+        shots=SHOTS, seed=5, channels=4, denoiser=lambda name, seed: Stub(), **more
+    )
+
+
+def make_task(**params: Any) -> Noise2NoiseFlowTask:
+    made = generators.task("noise2noise-flow").create(params, setup())
+    assert isinstance(made, Noise2NoiseFlowTask)
+    return made
+
+
+def nlf_task(*, keep: float = 0.0, **more: Any) -> Noise2NoiseFlowTask:
+    objective = more.pop("objective", "crossed")
+    model = NLF(NLFConfig(configurations=("S6_00100", "S6_00800")))
+    model.set_levels({"S6_00800": TRUE})
+    config = JointConfig(noise_model="nlf", **more)
+    return Noise2NoiseFlowTask(model, Stub(keep=keep), config, objective=objective)
+
+
+def train(task: Noise2NoiseFlowTask, steps: int, *, denoiser: float, model: float) -> None:
+    rates = {"denoiser": denoiser, "noise_model": model}
+    optimiser = torch.optim.Adam(
+        [
+            {"params": list(task.module.get_submodule(name).parameters()), "lr": rate}
+            for name, rate in rates.items()
+        ]
+    )
+    for step in range(steps):
+        optimiser.zero_grad()
+        task.loss(noisy_batch(step)[0], step).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+
+@pytest.mark.parametrize("objective", ["crossed", "self"])
+@torch.no_grad()
+def test_the_loss_is_the_published_sum(objective: Any) -> None:
+    task = nlf_task(objective=objective)
+    batch, _ = noisy_batch(1)
+    assert batch.noisy is not None
+    assert batch.second is not None
+    one, two = task.denoise(batch.noisy), task.denoise(batch.second)
+    mse = ((one - batch.second).square().mean() + (two - batch.noisy).square().mean()) / 2
+    c1, c2 = one.clamp(0, 1), two.clamp(0, 1)
+    first, second = (c2, c1) if objective == "crossed" else (c1, c2)
+    model = task.module.get_submodule("noise_model")
+    assert isinstance(model, NLF)
+    nll = 0.5 * (
+        model.nll(batch.noisy - first, first, batch.shots).mean()
+        + model.nll(batch.second - second, second, batch.shots).mean()
+    )
+    torch.testing.assert_close(task.loss(batch, 0), nll + 2**18 * mse)
+
+
+def test_gradients_reach_both_networks_and_pretraining_spares_the_noise_model() -> None:
+    task = nlf_task(pretrain_steps=3)
+    batch, _ = noisy_batch(1)
+    for step, reached in ((2, False), (3, True)):
+        task.module.zero_grad(set_to_none=True)
+        task.loss(batch, step).backward()  # type: ignore[no-untyped-call]
+        for name, parameter in task.module.named_parameters():
+            expected = reached or name.startswith("denoiser")
+            assert (parameter.grad is not None) == expected, name
+
+
+def test_the_noise_model_and_the_denoiser_get_better_without_a_clean_image() -> None:
+    task = make_task(noise_model="nlf")
+    task.initialise(noisy_batch(0)[0])
+    held_out, clean = noisy_batch(999)
+    with_clean = TrainingBatch(
+        shots=held_out.shots, labels=held_out.labels, noisy=held_out.noisy, clean=clean
+    )
+    before = task.measure(with_clean, 0)
+    train(task, 60, denoiser=1e-3, model=0.05)
+    after = task.measure(with_clean, 0)
+    assert after["nll"] < before["nll"]
+    assert after["denoiser_mse"] < 1.05 * before["denoiser_mse"]
+    found = task.module.get_submodule("noise_model")
+    assert isinstance(found, NLF)
+    variance = found.levels()["S6_00800"].beta1 * 0.3 + found.levels()["S6_00800"].beta2
+    # A mean over nine leaves a ninth of the noise: the crossed noise has 10/9 of its variance.
+    assert abs(variance / (TRUE.beta1 * 0.3 + TRUE.beta2) - 10 / 9) < 0.15
+    task.finish(lambda step: noisy_batch(step)[0])
+    told = task.findings()
+    assert "collapse" not in told
+    assert abs(told["noise_share"] - 10 / 9) < 0.05
+
+
+def test_a_denoiser_that_returns_its_input_is_told_as_a_collapse() -> None:
+    collapsed = nlf_task(keep=0.99, objective="self")
+    collapsed.finish(lambda step: noisy_batch(step)[0])
+    told = collapsed.findings()
+    json.dumps(told)
+    assert told["collapse"]["noise_share"] < 0.01
+    # Crossed, the same denoiser only hands the other shot's noise over: nothing to be gained.
+    crossed = nlf_task(keep=0.99)
+    crossed.finish(lambda step: noisy_batch(step)[0])
+    assert abs(crossed.findings()["noise_share"] - 2.0) < 0.1
+    assert nlf_task().findings() == {}
+
+
+def test_the_self_objective_collapses_when_nothing_holds_it_and_the_crossed_does_not() -> None:
+    shares = {}
+    for objective in ("crossed", "self"):
+        task = nlf_task(objective=objective, lambda_=1.0, keep=0.1)
+        train(task, 60, denoiser=0.02, model=0.1)
+        task.finish(lambda step: noisy_batch(step)[0])
+        shares[objective] = task.findings()
+    assert "collapse" in shares["self"]
+    assert "collapse" not in shares["crossed"]
+
+
+def test_a_loss_that_is_not_finite_is_told_too() -> None:
+    task = nlf_task()
+    with torch.no_grad():
+        for parameter in task.module.get_submodule("denoiser").parameters():
+            parameter.fill_(math.nan)
+    task.finish(lambda step: noisy_batch(step)[0])
+    told = task.findings()
+    assert told["collapse"]["noise_share"] is None
+    json.dumps(told)
+
+
+def test_a_noise_flow_is_trained_the_same_way() -> None:
+    task = make_task()
+    model = task.module.get_submodule("noise_model")
+    assert isinstance(model, NoiseFlow)
+    task.initialise(noisy_batch(0)[0])
+    batch, clean = noisy_batch(7)
+    blind = task.measure(batch, 0)
+    assert set(blind) == {"nll"}
+    train(task, 3, denoiser=1e-3, model=1e-3)
+    parts = task.parts()
+    assert parts[""].family == "noise-flow"
+    assert parts["-denoiser"].family == "dncnn"
+    assert set(parts[""].tensors) == set(model.state_dict())
+    generator = task.generator()
+    assert generator is not None
+    assert generator.name == "noise-flow"
+    assert clean.shape == (4, 4, 32, 32)
+
+
+def test_an_nlf_comes_out_as_weights_and_as_a_generator_of_its_own() -> None:
+    task = nlf_task()
+    generator = task.generator()
+    assert isinstance(generator, NLFGenerator)
+    assert task.parts()[""].family == "nlf"
+    assert task.parts()[""].config["configurations"] == ["S6_00100", "S6_00800"]
+    assert all(p.requires_grad for p in task.module.parameters())
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(ValueError, match=r"'lambda'.*Did you mean 'lambda_'"):
+        make_task(**{"lambda": 3})
+    with pytest.raises(ValueError, match="noise_model must be one of"):
+        make_task(noise_model="naflow")
+    with pytest.raises(ValueError, match="denoiser must be one of"):
+        make_task(denoiser="bm3d")
+    with pytest.raises(ValueError, match="objective must be one of"):
+        make_task(objective="both")
+    with pytest.raises(ValueError, match="pretrain_steps must be a whole number"):
+        make_task(pretrain_steps=-1)
+    with pytest.raises(ValueError, match="arrangement is of noise_model"):
+        make_task(noise_model="nlf", arrangement="sdn")
+    with pytest.raises(ValueError, match="setup makes none"):
+        Noise2NoiseFlowTask.create({}, TrainingSetup(shots=SHOTS, seed=0, channels=4))
+    with pytest.raises(ValueError, match="the data has 3"):
+        Noise2NoiseFlowTask.create(
+            {}, TrainingSetup(shots=SHOTS, seed=0, channels=3, denoiser=lambda n, s: Stub())
+        )
+    with pytest.raises(TypeError, match="lacks `nll`"):
+        Noise2NoiseFlowTask(Stub(), Stub(), JointConfig())
+    batch, clean = noisy_batch(1)
+    known = TrainingBatch(shots=batch.shots, labels=batch.labels, clean=clean, noisy=batch.noisy)
+    with pytest.raises(ValueError, match="second image"):
+        nlf_task().loss(known, 0)
