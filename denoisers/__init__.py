@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["bundled", "create", "describe", "find", "load", "names"]
+__all__ = ["bundled", "create", "describe", "find", "load", "names", "parameters"]
 
 _BUILT_IN = {
     "dncnn": "denoisers.dncnn:DnCNN",
@@ -37,6 +37,20 @@ def describe(name: str) -> str:
     """
     module = import_module(_target(name)[0])
     return (module.__doc__ or "").partition("\n")[0]
+
+
+def parameters(name: str) -> dict[str, str]:
+    """Return the fields of a denoiser's arrangement: name to default value, as Python writes it.
+
+    One without default value has ``"required"``.
+
+    Raises:
+        ValueError: If there is no such denoiser.
+    """
+    return {
+        field.name: "required" if field.default is dataclasses.MISSING else repr(field.default)
+        for field in dataclasses.fields(_load(name).config_type)
+    }
 
 
 def create(name: str, *, channels: int, seed: int, **params: Any) -> nn.Module:

@@ -1,0 +1,164 @@
+"""What holds for every denoiser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import denoisers
+from denoisers.base import Denoiser, mirrored
+from generators.seeds import uniform
+from generators.weights_file import save_weights
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "dncnn": ("dncnn", {"depth": 4, "width": 8}),
+    "dncnn-plain": ("dncnn", {"depth": 3, "width": 8, "batch_norm": False, "bias": "all"}),
+    "dncnn-image": ("dncnn", {"depth": 3, "width": 8, "residual": False, "clamp": True}),
+    "unet": ("unet", {}),
+}
+every = pytest.mark.parametrize("case", CASES)
+
+
+def make(case: str, *, channels: int = 3, seed: int = 1) -> Any:
+    name, params = CASES[case]
+    return denoisers.create(name, channels=channels, seed=seed, **params)
+
+
+def picture(*shape: int, seed: int = 0) -> Tensor:
+    return uniform([seed], shape, "picture")[0]
+
+
+@every
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (7, 33), (40, 32)])
+def test_images_of_any_size_keep_shape_and_type(
+    case: str, channels: int, size: tuple[int, int]
+) -> None:
+    made = make(case, channels=channels).eval()
+    assert isinstance(made, Denoiser)
+    assert made.channels == channels
+    noisy = picture(2, channels, *size)
+    before = noisy.clone()
+    estimate = made(noisy)
+    assert estimate.shape == noisy.shape
+    assert estimate.dtype == torch.float32
+    assert bool(torch.isfinite(estimate).all())
+    assert torch.equal(noisy, before)
+
+
+@every
+def test_rows_are_independent_in_evaluation(case: str) -> None:
+    made = make(case).eval()
+    noisy = picture(3, 3, 32, 32)
+    torch.testing.assert_close(made(noisy)[1:2], made(noisy[1:2]), atol=1e-5, rtol=0)
+
+
+@every
+def test_initial_weights_follow_the_seed(case: str) -> None:
+    first, again, other = (make(case, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@every
+def test_the_gradient_reaches_every_parameter(case: str) -> None:
+    made = make(case, channels=4).train()
+    noisy = picture(2, 4, 32, 32)
+    (made(noisy) - 0.5).square().sum().backward()
+    for name, parameter in made.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.abs().sum() > 0), name
+
+
+@every
+def test_lower_precision_inside_gives_the_images_own_type_outside(case: str) -> None:
+    made = make(case).eval()
+    noisy = picture(1, 3, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        estimate = made(noisy)
+    assert estimate.dtype == torch.float32
+    torch.testing.assert_close(estimate, made(noisy), atol=0.05, rtol=0.05)
+
+
+@every
+def test_what_is_saved_is_loaded(case: str, tmp_path: Path) -> None:
+    made: Any = make(case)
+    made(picture(2, 3, 32, 32))  # moves the running statistics
+    path = tmp_path / "one.safetensors"
+    save_weights(
+        path,
+        family=made.name,
+        config=made.config.to_dict(),
+        tensors=made.state_dict(),
+        license="CC0-1.0",
+    )
+    loaded = denoisers.load(path)
+    assert not loaded.training
+    assert loaded.config == made.config
+    noisy = picture(1, 3, 40, 24)
+    assert torch.equal(loaded(noisy), made.eval()(noisy))
+
+
+@every
+@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (3, 8, 8), (1, 3, 0, 8)])
+def test_another_number_of_channels_is_refused(case: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"reads images \(B, 3, H, W\).*got shape"):
+        make(case)(torch.zeros(shape))
+
+
+@every
+def test_whole_numbers_are_refused(case: str) -> None:
+    with pytest.raises(TypeError, match=r"white level at 1; got torch\.uint8"):
+        make(case)(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+
+
+def test_names_and_parameters_that_are_not_there_are_refused_with_a_guess() -> None:
+    assert denoisers.names() == ("dncnn", "unet")
+    assert all(denoisers.describe(name).endswith(".") for name in denoisers.names())
+    assert denoisers.parameters("dncnn")["depth"] == "9"
+    assert denoisers.parameters("unet")["channels"] == "required"
+    with pytest.raises(ValueError, match=r"no denoiser 'dncn'.*Did you mean 'dncnn'\?"):
+        denoisers.create("dncn", channels=3, seed=0)
+    with pytest.raises(ValueError, match=r"'dncnn' has no parameter 'dept'.*mean 'depth'\?"):
+        denoisers.create("dncnn", channels=3, seed=0, dept=3)
+    with pytest.raises(ValueError, match=r"'unet': channels .* integer >= 1; got 0"):
+        denoisers.create("unet", channels=0, seed=0)
+    with pytest.raises(FileNotFoundError, match="neither a file nor one of the bundled"):
+        denoisers.load("nothing")
+
+
+def test_weights_that_are_no_denoisers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "one.safetensors"
+    values: dict[str, Any] = {"tensors": nn.Linear(1, 1).state_dict(), "license": "CC0-1.0"}
+    save_weights(path, family="naflow", config={}, **values)
+    with pytest.raises(ValueError, match="weights of 'naflow', which is no denoiser"):
+        denoisers.load(path)
+    save_weights(path, family="dncnn", config={"channels": 3, "deep": 4}, **values)
+    with pytest.raises(ValueError, match=r"one\.safetensors: its configuration .*'deep'"):
+        denoisers.load(path)
+    save_weights(path, family="dncnn", config={"channels": 3}, **values)
+    with pytest.raises(ValueError, match=r"lacks convs\.0\.bias.*it has bias, weight"):
+        denoisers.load(path)
+
+
+@pytest.mark.parametrize(
+    ("size", "multiple", "expected"),
+    [
+        (3, 8, [0, 1, 2, 1, 0, 1, 2, 1]),
+        (1, 4, [0, 0, 0, 0]),
+        (5, 4, [0, 1, 2, 3, 4, 3, 2, 1]),
+        (4, 4, [0, 1, 2, 3]),
+    ],
+)
+def test_images_are_mirrored_out_to_a_multiple(
+    size: int, multiple: int, expected: list[int]
+) -> None:
+    row = torch.arange(float(size))
+    wide, tall = mirrored(row[None, None, None, :], multiple), mirrored(row[None, None, :, None], 1)
+    assert wide.shape[2] % multiple == 0
+    assert wide[0, 0, 0].tolist() == expected
+    assert tall[0, 0, :, 0].tolist() == row.tolist()
