@@ -28,7 +28,7 @@ from pipeline.images.cache import PixelCache, Pixels
 from pipeline.images.errors import ImageError
 from pipeline.images.files import file_stamp, local_path, read_file
 
-__all__ = ["Variable", "block_count", "open_mat", "read_block"]
+__all__ = ["Variable", "block_count", "forget_blocks", "open_mat", "read_block"]
 
 # One pair of SIDD's raw validation files: 2 x 40 x 32 x 256 x 256 float32.
 _WHOLE = PixelCache(640 * 2**20)
@@ -120,6 +120,11 @@ def read_block(uri: str, block: int, color: str) -> Pixels:
         if block >= int(np.prod(axes)):
             raise ImageError("missing", f"the file has {int(np.prod(axes))} blocks.")
         return variable.at(tuple(int(i) for i in np.unravel_index(block, axes)))
+
+
+def forget_blocks() -> None:
+    """Free the files that had to be read whole; they are read again when they are asked for."""
+    _WHOLE.clear()
 
 
 @contextmanager

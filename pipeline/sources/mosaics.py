@@ -71,21 +71,21 @@ def scan_mosaics(source: MosaicsSource, splits: Splits) -> Scan:
         raise ValueError(f"{display(source.path)}: {RAWPY_MISSING}")
     sidecars = _Sidecars([file for file in everything if _suffix(file) in _SIDECARS])
     with ThreadPoolExecutor(max_workers=4) as pool:
-        shots = list(pool.map(_shot_of, [clean for clean, _ in pairs]))
+        # A pair is about the noisy shot: the clean one is often taken at the lowest speed.
+        shots = list(pool.map(_shot_of, [noisy or clean for clean, noisy in pairs]))
     candidates = []
     for (clean, noisy), (camera, iso) in zip(pairs, shots, strict=True):
         sidecar = sidecars.of(clean)
+        said = sidecar if noisy is None else sidecars.of(noisy)
         try:
             candidates.append(
                 Candidate(
                     clean=_uri(clean, sidecar, source, clip=True),
-                    noisy=None
-                    if noisy is None
-                    else _uri(noisy, sidecars.of(noisy), source, clip=False),
+                    noisy=None if noisy is None else _uri(noisy, said, source, clip=False),
                     scene=sidecar.scene or clean.text,
                     split=source.split,
-                    camera=sidecar.camera or camera or source.camera,
-                    iso=sidecar.iso or iso or source.iso,
+                    camera=said.camera or camera or source.camera,
+                    iso=said.iso or iso or source.iso,
                     license=source.license or UNSPECIFIED,
                 )
             )

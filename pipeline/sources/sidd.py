@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from pipeline.images import ImageError, display
-from pipeline.images.mat import block_count
+from pipeline.images.mat import block_count, forget_blocks
 from pipeline.images.mosaic import Part
 from pipeline.manifest.models import SiddSource, Splits
 from pipeline.records import Reject
@@ -89,6 +89,7 @@ def scan_sidd(source: SiddSource, splits: Splits) -> Scan:
             f"they are in {', '.join(sorted(set(chosen)))}."
         )
     scan = examine([candidates[i] for i in wanted], [chosen[i] for i in wanted], label_of(source))
+    forget_blocks()  # the process that plans may not be the one that reads
     return Scan(scan.records, rejects + scan.rejects)
 
 

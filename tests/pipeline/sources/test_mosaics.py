@@ -196,6 +196,15 @@ class TestDng:
         assert (record.camera, record.iso) == ("Test camera", 250)
         assert (record.height, record.width) == (35, 47)
 
+    def test_a_pair_has_the_speed_of_its_noisy_shot(
+        self, tmp_path: Path, packed: np.ndarray
+    ) -> None:
+        large = mosaic_of(np.tile(packed, (3, 3, 1)), "RGGB")
+        write_dng(tmp_path / "a_clean.dng", large, cfa="RGGB", iso=100)
+        write_dng(tmp_path / "a_noisy.dng", large + 1, cfa="RGGB", iso=3200)
+        (record,) = mosaics(tmp_path, clean="*_clean.dng", noisy="*_noisy.dng").records
+        assert record.iso == 3200
+
     @pytest.mark.parametrize("kept", [100, 2000])
     def test_a_damaged_file_is_refused(self, tmp_path: Path, packed: np.ndarray, kept: int) -> None:
         path = write_dng(tmp_path / "a.dng", np.tile(packed[..., 0], (6, 6)), cfa="RGGB")
