@@ -19,6 +19,7 @@ Differs from the paper: the exponent is bounded as in the released network (the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -167,10 +168,16 @@ class InvertibleBlock(Bijection):
         return Rebuilt(z, torch.cat([grad_x1 + through_y1, grad_y2], dim=1), [*of_f, *of_gh])
 
     @torch.no_grad()
-    def silence(self) -> None:
-        """Make the block the identity: the last convolutions are set to zero."""
+    def silence(self, *, exponent: float = 0.0) -> None:
+        """Make the block the identity, but for a constant exponent.
+
+        Args:
+            exponent: s of every channel and pixel, within (-1, 1).
+        """
         for subnet in (self.F, self.G, self.H):
             subnet.silence()
+        if self.H.conv3.bias is not None:
+            self.H.conv3.bias.fill_(2 * math.atanh(exponent))
 
 
 def _trainable(subnet: nn.Module) -> Sequence[nn.Parameter]:

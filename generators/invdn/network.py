@@ -32,7 +32,10 @@ from generators.flows.haar import Haar
 from generators.flows.invertible_block import InvertibleBlock
 from generators.flows.recompute import Memory, run_chain
 
-__all__ = ["InvDN", "InvDNConfig"]
+__all__ = ["InvDN", "InvDNConfig", "channels_last"]
+
+# Fine detail and noise of a photograph deviate by some 1/50 of white; z is to deviate by 1.
+_STRETCH = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +45,9 @@ class InvDNConfig:
     Args:
         blocks: Invertible blocks of each level; one to three levels.
         hidden: Width of the blocks' subnetworks.
-        start: ``identity`` begins with blocks that do nothing, so that the first low-resolution
-            image is a plain mean of 4x4 pixels; ``random`` with torch's usual weights, as released.
+        start: ``upsampling`` begins with a low-resolution image of plain 4x4 means, and a z that
+            decodes to next to nothing; ``random`` with torch's usual weights, as released, from
+            which a drawn z decodes to values of tens.
         seed: Seed of the initial weights.
 
     Raises:
@@ -52,7 +56,7 @@ class InvDNConfig:
 
     blocks: tuple[int, ...] = (8, 8)
     hidden: int = 64
-    start: Literal["identity", "random"] = "identity"
+    start: Literal["upsampling", "random"] = "upsampling"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,8 +67,8 @@ class InvDNConfig:
             )
         if self.hidden < 1:
             raise ValueError(f"hidden must be at least 1; it is {self.hidden}.")
-        if self.start not in ("identity", "random"):
-            raise ValueError(f"start must be 'identity' or 'random'; it is {self.start!r}.")
+        if self.start not in ("upsampling", "random"):
+            raise ValueError(f"start must be 'upsampling' or 'random'; it is {self.start!r}.")
 
     @property
     def factor(self) -> int:
@@ -102,8 +106,9 @@ class InvDN(nn.Module):
             for number in range(blocks):
                 seed = config.seed + 1000 * level + number
                 block = InvertibleBlock(3 << (2 * level), 3, config.hidden, seed=seed)
-                if config.start == "identity":
-                    block.silence()
+                if config.start == "upsampling":
+                    last = level == len(config.blocks)
+                    block.silence(exponent=min(0.9, _STRETCH / blocks) if last else 0.0)
                 self.layers.append(block)
 
     @property
@@ -144,6 +149,14 @@ class InvDN(nn.Module):
                 f"InvDN takes images of 3 channels and sides divisible by {factor}, with "
                 f"{len(self.config.blocks)} levels; got shape {shape}."
             )
+
+
+def channels_last(model: InvDN) -> InvDN:
+    """Lay a network's weights out as fast convolutions want them; returns the same network."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
 
 
 def _no_context(image: Tensor) -> Tensor:
