@@ -122,9 +122,11 @@ class NoiseSample:
 class NoiseGenerator(Protocol):
     """The seam between noise models and everything else.
 
-    Three things are optional: an attribute ``multiple`` (what H and W must be divisible by; 1 if
-    absent), an attribute ``color_only`` (true where grey sRGB is refused), and a method
-    ``place(device)`` for generators that can work elsewhere than on the CPU.
+    Four things are optional: an attribute ``multiple`` (what H and W must be divisible by; 1 if
+    absent), an attribute ``color_only`` (true where grey sRGB is refused), a method
+    ``place(device)`` for generators that can work elsewhere than on the CPU, and a method
+    ``sample_twice(request)`` for those that draw more than noise: it returns a sample and the noisy
+    images of a second shot of the same scene.
 
     Attributes:
         name: Registry name, e.g. ``"naflow"``.

@@ -166,5 +166,5 @@ class NoiseTask(ABC):
         return {}
 
     def generator(self) -> NoiseGenerator | None:
-        """Return the model as it stands as a generator; ``None`` if it makes no noise."""
+        """Return a copy of the model as it stands as a generator; ``None`` if it makes no noise."""
         return None

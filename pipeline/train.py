@@ -1,79 +1,36 @@
-"""Training a generator from a manifest: sources to pairs, the loop, weights with their card."""
+"""Training a noise model from a manifest: sources to batches, the loop, weights with their card."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from generators.naflow.network import NAFlow, NAFlowConfig, configuration_name
-from generators.naflow.sampling import NAFlowGenerator
-from generators.naflow.training import NAFlowTask
-from generators.weights_file import load_header, save_weights
-from pipeline.evaluate import evaluate_blocks, pair_blocks, summarise
-from pipeline.images import read_pixels
+import denoisers
+import generators
+from generators.training import DataUse, NoiseTask, TrainingSetup
 from pipeline.lock import run_lock
 from pipeline.manifest.diff import manifest_difference
-from pipeline.manifest.models import Splits, TrainGeneratorManifest, TrainingData
+from pipeline.manifest.models import TrainGeneratorManifest
 from pipeline.progress import Style, duration, tell
-from pipeline.provenance import git_revision, hardware, software_versions
-from pipeline.records import ImageRecord
-from pipeline.sources import scan
-from pipeline.stages.quantise import quantise, to_color, to_unit
 from pipeline.storage import publish
-from pipeline.training.data import PairImage, PairStore, draw_batch
-from pipeline.training.loop import Progress, Recipe, TrainingResult, train
+from pipeline.train_card import Trained, publish_training
+from pipeline.train_data import check_held_out, make_batches
+from pipeline.training.data import Batches, TrainingStore
+from pipeline.training.events import training_log
+from pipeline.training.loop import Progress, Recipe, train
+from pipeline.training.task import DataTask
 
-__all__ = ["Trained", "load_pairs", "train_generator"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """What a training leaves.
-
-    Args:
-        weights: The weights file.
-        sha256: Its SHA-256.
-        steps: Optimiser steps.
-        seconds: Training time in all, without evaluation.
-        metrics: What the validation measured; empty without validation.
-    """
-
-    weights: str
-    sha256: str
-    steps: int
-    seconds: float
-    metrics: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            "weights": self.weights,
-            "sha256": self.sha256,
-            "steps": self.steps,
-            "seconds": round(self.seconds, 1),
-            "metrics": self.metrics,
-        }
-
-    def describe(self) -> str:
-        """Return what a person reads."""
-        lines = [
-            f"Trained {self.steps} steps in {duration(self.seconds)}.",
-            f"Weights: {self.weights}",
-            f"Card:    {Path(self.weights).with_suffix('.json')}",
-        ]
-        lines += [f"{how}: {_in_words(found)}" for how, found in self.metrics.items()]
-        return "\n".join(lines)
+__all__ = ["train_generator"]
 
 
 def train_generator(manifest: TrainGeneratorManifest, *, source: str, style: Style) -> Trained:
-    """Train a NAFlow, or go on with an interrupted training of the same manifest.
+    """Train a noise model, or go on with an interrupted training of the same manifest.
 
     Args:
         manifest: The training.
@@ -98,152 +55,87 @@ def _train_in(
     if schedule.threads is not None:
         torch.set_num_threads(schedule.threads)
     device = torch.device(schedule.device)
-    tell(style, "reading the pairs")
-    images = load_pairs(manifest.data)
-    store = PairStore(
-        images,
-        patch=manifest.data.patch,
-        max_offset=manifest.data.max_offset,
-        window=manifest.data.offset_window,
-        remove_offset=manifest.data.remove_offset,
-    )
-    _announce(store, style)
-    task = _task(manifest, store, device)
-    result = train(task, _recipe(manifest), folder, device=device, report=_reporter(style))
-    if manifest.validation is not None:
-        tell(style, "measuring the weights on the validation's pairs")
-    return _publish(folder, manifest, task.module, store, result, source)
-
-
-def load_pairs(data: TrainingData) -> list[PairImage]:
-    """Read all pairs of a manifest's sources into memory, 8 bits a sample.
-
-    Raises:
-        ValueError: If a pair lacks its camera or ISO, or there are none.
-    """
-    found = scan(data.sources, Splits())
-    for reject in found.rejects:
-        print(f"noisemill: refused {reject.uri}: {reject.detail}", file=sys.stderr)
-    pairs = [record for record in found.records if record.noisy_uri is not None]
-    if not pairs:
-        raise ValueError("the training's sources hold no clean/noisy pairs; use `type: pairs`.")
-    return [_pair(record) for record in pairs]
-
-
-def _pair(record: ImageRecord) -> PairImage:
-    if record.camera is None or record.iso is None or record.noisy_uri is None:
-        raise ValueError(
-            f"{record.uri}: training needs the camera and the ISO of each pair; add columns camera "
-            "and iso to the metadata, or give them with the source."
-        )
-    clean, noisy = (
-        quantise(to_unit(to_color(read_pixels(uri), "rgb")), "uint8")
-        for uri in (record.uri, record.noisy_uri)
-    )
-    return PairImage(
-        clean=clean, noisy=noisy, camera=record.camera, iso=record.iso, scene=record.scene
-    )
-
-
-def _task(manifest: TrainGeneratorManifest, store: PairStore, device: torch.device) -> NAFlowTask:
-    names = [configuration_name(camera, iso) for camera, iso in store.shots]
-    try:
-        config = NAFlowConfig(configurations=tuple(names), seed=manifest.seed, **manifest.params)
-    except TypeError as error:
-        raise ValueError(f"params: {error}") from error
-    schedule = manifest.schedule
-    return NAFlowTask(
-        NAFlow(config).to(device),
-        lambda step: draw_batch(
-            store,
-            size=schedule.batch_size,
-            seed=manifest.seed,
-            step=step,
-            augmentation=manifest.data.augmentation,
-        ).to(device),
+    kind = generators.task(manifest.model)
+    tell(style, "reading the training data")
+    batches, store = make_batches(
+        manifest.data,
+        use=kind.uses,
+        domain=kind.domain,
+        size=schedule.batch_size,
         seed=manifest.seed,
-        dtype=torch.bfloat16 if schedule.bf16 else torch.float32,
     )
+    _announce(batches, store, style)
+    task = _task(manifest, batches)
+    task.module.to(device)
+    trained = DataTask(
+        task,
+        batches,
+        device=device,
+        validation=_validation(manifest, task, store),
+        validation_batches=manifest.validation.batches if manifest.validation else 0,
+    )
+    with training_log(folder, tensorboard=manifest.tensorboard) as record:
+        result = train(
+            trained, _recipe(manifest), folder, device=device, report=_reporter(style, record)
+        )
+    task.finish(trained.batch)
+    if manifest.validation is not None:
+        tell(style, "measuring the weights on the validation's data")
+    return publish_training(folder, manifest, trained, store, result, source)
+
+
+def _task(manifest: TrainGeneratorManifest, batches: Batches) -> NoiseTask:
+    setup = TrainingSetup(
+        shots=batches.shots,
+        seed=manifest.seed,
+        dtype=torch.bfloat16 if manifest.schedule.bf16 else torch.float32,
+        channels=batches.channels,
+        denoiser=lambda name, seed: denoisers.create(name, channels=batches.channels, seed=seed),
+    )
+    try:
+        return generators.task(manifest.model).create(manifest.params, setup)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"params: {error}") from error
+
+
+def _validation(
+    manifest: TrainGeneratorManifest, task: NoiseTask, training: TrainingStore
+) -> Batches | None:
+    """Return held-out batches, which may see the clean image whatever the training may not."""
+    if manifest.validation is None:
+        return None
+    use: DataUse = "clean" if task.uses == "clean" else "pairs"
+    batches, store = make_batches(
+        manifest.validation,
+        use=use,
+        domain=task.domain,
+        size=manifest.schedule.batch_size,
+        seed=manifest.seed + 1,
+    )
+    check_held_out(training, store)
+    return batches
 
 
 def _recipe(manifest: TrainGeneratorManifest) -> Recipe:
     schedule = manifest.schedule
+    validation = manifest.validation
+    every = None if validation is None else validation.every or schedule.steps
     return Recipe(
         steps=schedule.steps,
         learning_rate=schedule.learning_rate,
         final_learning_rate=schedule.final_learning_rate,
         warmup_steps=schedule.warmup_steps,
+        decay=schedule.decay,
+        milestones=tuple(schedule.milestones),
+        factor=schedule.factor,
         betas=schedule.betas,
+        weight_decay=schedule.weight_decay,
         clip_norm=schedule.clip_norm,
         ema=schedule.ema,
         checkpoint_every=manifest.checkpoint_every,
         log_every=manifest.log_every,
+        validate_every=every,
     )
-
-
-def _publish(
-    folder: Path,
-    manifest: TrainGeneratorManifest,
-    model: NAFlow,
-    store: PairStore,
-    result: TrainingResult,
-    source: str,
-) -> Trained:
-    path = folder / f"{manifest.name}.safetensors"
-    sha256 = save_weights(
-        path,
-        family=manifest.model,
-        config=model.config.to_dict(),
-        tensors=model.state_dict(),
-        license=manifest.license,
-    )
-    metrics = (
-        {} if manifest.validation is None else _measure(path, manifest.validation, manifest.seed)
-    )
-    card = {
-        "name": manifest.name,
-        "family": manifest.model,
-        "domain": "srgb",
-        "parameters": load_header(path).parameters,
-        "sha256": sha256,
-        "license": manifest.license,
-        "configurations": list(model.config.configurations),
-        "training_data": {
-            "scenes": sorted({image.scene for image in store.images}),
-            "share_of_places_within_offset": round(store.kept_fraction, 4),
-        },
-        "training": {
-            "steps": result.step,
-            "seconds": round(result.seconds, 1),
-            "threads": torch.get_num_threads(),
-            "skipped_steps": result.skipped,
-        },
-        "metrics": metrics,
-        "manifest": manifest.model_dump(mode="json"),
-        "manifest_file": Path(source).name,
-        "software": software_versions(),
-        "git": git_revision(),
-        "hardware": hardware(),
-    }
-    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-    publish(str(folder), path.with_suffix(".json").name, text.encode())
-    return Trained(
-        weights=str(path),
-        sha256=sha256,
-        steps=result.step,
-        seconds=result.seconds,
-        metrics=metrics,
-    )
-
-
-def _measure(path: Path, data: TrainingData, seed: int) -> dict[str, Any]:
-    """Score the weights on held-out pairs in every way of sampling that the pairs allow."""
-    found = scan(data.sources, Splits())
-    pairs = [record for record in found.records if record.noisy_uri is not None]
-    blocks = list(pair_blocks(pairs, read_pixels))
-    generator = NAFlowGenerator.from_weights(path)
-    summary: Mapping[str, Any] = summarise(evaluate_blocks(generator, blocks, seed=seed))
-    return {"noise-aware, reference": summary}
 
 
 def _remember(folder: Path, manifest: TrainGeneratorManifest) -> None:
@@ -268,43 +160,37 @@ def _remember(folder: Path, manifest: TrainGeneratorManifest) -> None:
     publish(str(folder), note.name, json.dumps(now, indent=1).encode())
 
 
-def _announce(store: PairStore, style: Style) -> None:
+def _announce(batches: Batches, store: TrainingStore, style: Style) -> None:
     left_out = f"; {', '.join(store.dropped)} left out" if store.dropped else ""
     tell(
         style,
-        f"{len(store.images)} pairs, {len(store.shots)} cameras and ISOs, "
+        f"{len(store.images)} scenes, {len(batches.shots)} cameras and ISOs, "
         f"{store.kept_fraction:.0%} of places within the offset limit{left_out}",
     )
 
 
-def _reporter(style: Style) -> Callable[[Progress], None]:
+def _reporter(style: Style, record: Callable[[Progress], None]) -> Callable[[Progress], None]:
     first: list[Progress] = []
 
     def show(progress: Progress) -> None:
+        record(progress)
         # The first line is where this run begins to be timed: a resumed one starts at any step.
         first.append(progress)
         loss = progress.loss if math.isfinite(progress.loss) else None
         if style == "json":
-            record = {"event": "progress", "step": progress.step, "loss": loss}
-            print(json.dumps(record), file=sys.stderr, flush=True)
+            event: dict[str, Any] = {"event": "progress", "step": progress.step, "loss": loss}
+            if progress.validation is not None:
+                event["validation"] = progress.validation
+            print(json.dumps(event), file=sys.stderr, flush=True)
             return
         done, left = progress.step - first[0].step, progress.steps - progress.step
         text = f"step {progress.step:,}/{progress.steps:,}"
-        text += f", loss {progress.loss:.4f} nats/dim"
+        text += f", loss {progress.loss:.4g}"
+        for name, value in (progress.validation or {}).items():
+            text += f", {name} {value:.4g}"
         if done and left:
             each = (progress.seconds - first[0].seconds) / done
             text += f", {duration(each * left)} left"
         tell(style, text)
 
     return show
-
-
-def _in_words(found: Mapping[str, Any]) -> str:
-    """Return the means over sound blocks, or over all where none is sound."""
-    part = "sound" if found["sound"]["blocks"] else "all"
-    means = {key: found[part][key]["mean"] for key in ("kld", "akld", "correlation")}
-    real = found[part]["real_correlation"]["mean"]
-    return (
-        f"KLD {means['kld']:.4f}, AKLD {means['akld']:.3f}, correlation "
-        f"{means['correlation']:.2f} (real {real:.2f}) over {found[part]['blocks']} {part} blocks"
-    )

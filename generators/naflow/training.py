@@ -1,86 +1,103 @@
-"""NAFlow's training task: what one step draws, and its loss in nats a dimension."""
+"""NAFlow's training task: maximum likelihood of noisy images given clean ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import fields
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from generators.naflow.network import GREY_LEVELS, NAFlow, nll, perturb
+from generators.base import Domain, NoiseGenerator
+from generators.naflow.network import (
+    GREY_LEVELS,
+    NAFlow,
+    NAFlowConfig,
+    configuration_name,
+    nll,
+    perturb,
+)
+from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import batch_rng
+from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
 
-__all__ = ["NAFlowTask", "TrainingBatch"]
-
-
-class TrainingBatch(Protocol):
-    """Clean and noisy images and the index of their configuration."""
-
-    @property
-    def clean(self) -> Tensor:
-        """``(B, 3, H, W)`` float32 in [0, 1]."""
-        ...
-
-    @property
-    def noisy(self) -> Tensor:
-        """Same shape."""
-        ...
-
-    @property
-    def labels(self) -> Tensor:
-        """``(B,)`` int64."""
-        ...
+__all__ = ["NAFlowTask"]
 
 
-class NAFlowTask:
+class NAFlowTask(NoiseTask):
     """Maximum likelihood of noisy images given clean ones.
 
     Args:
         module: The network to train.
-        batch: Returns the training batch of a step, on the network's device.
         seed: Seed of dequantisation and condition noise.
         dtype: Precision of the subnetworks; the flow's path and the density stay float32.
     """
 
-    def __init__(
-        self,
-        module: NAFlow,
-        batch: Callable[[int], TrainingBatch],
-        *,
-        seed: int,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.module: NAFlow = module
-        self._batch, self._seed, self._dtype = batch, seed, dtype
+    uses: ClassVar[DataUse] = "pairs"
+    domain: ClassVar[Domain] = "srgb"
 
-    def initialise(self) -> None:
+    def __init__(self, module: NAFlow, *, seed: int, dtype: torch.dtype = torch.float32) -> None:
+        self.module: NAFlow = module
+        self._seed, self._dtype = seed, dtype
+
+    @classmethod
+    def create(cls, params: Mapping[str, Any], setup: TrainingSetup) -> NAFlowTask:
+        """Make the task; ``params`` are the fields of :class:`NAFlowConfig`.
+
+        Raises:
+            ValueError: If a parameter is unknown or wrong.
+        """
+        names = tuple(configuration_name(camera, iso) for camera, iso in setup.shots)
+        known = {field.name for field in fields(NAFlowConfig)} - {"configurations", "seed"}
+        if unknown := sorted(set(params) - known):
+            raise ValueError(
+                f"naflow has no parameter {', '.join(map(repr, unknown))}; "
+                f"it has {', '.join(sorted(known))}."
+            )
+        config = NAFlowConfig(configurations=names, seed=setup.seed, **params)
+        return cls(NAFlow(config), seed=setup.seed, dtype=setup.dtype)
+
+    def initialise(self, batch: TrainingBatch) -> None:
         """Set every ActNorm from the batch of step 0."""
-        batch = self._batch(0)
-        x, clean = batch.noisy, batch.clean
+        x, clean = image(batch, "noisy"), image(batch, "clean")
         uniform, normal = self._draw(0, x)
         x = x + (uniform - 0.5) / GREY_LEVELS
         if self.module.config.models == "noise":
             x = x - clean
         self.module.initialise(x, perturb(clean, normal, self.module.config.condition_noise))
 
-    def loss(self, step: int) -> Tensor:
-        """Return the mean negative log-likelihood of a step, nats a dimension."""
-        batch = self._batch(step)
-        uniform, normal = self._draw(step, batch.noisy)
+    def loss(self, batch: TrainingBatch, step: int) -> Tensor:
+        """Return the mean negative log-likelihood, nats a dimension."""
+        return self._nll(batch, step).mean()
+
+    @torch.no_grad()
+    def measure(self, batch: TrainingBatch, step: int) -> dict[str, float]:
+        """Return ``nll``, nats a dimension."""
+        return {"nll": float(self._nll(batch, step).mean())}
+
+    def parts(self) -> dict[str, Part]:
+        """Return the network."""
+        config = self.module.config.to_dict()
+        return {"": Part(family="naflow", config=config, tensors=self.module.state_dict())}
+
+    def generator(self) -> NoiseGenerator:
+        """Return a copy of the network as it stands, sampling noise-aware."""
+        return NAFlowGenerator(deepcopy(self.module))
+
+    def _nll(self, batch: TrainingBatch, step: int) -> Tensor:
+        noisy = image(batch, "noisy")
+        uniform, normal = self._draw(step, noisy)
         return nll(
             self.module,
-            noisy=batch.noisy,
-            clean=batch.clean,
+            noisy=noisy,
+            clean=image(batch, "clean"),
             labels=batch.labels,
             dequantisation=uniform,
             condition_noise=normal,
             dtype=self._dtype,
-        ).mean()
-
-    def validate(self, module: nn.Module) -> dict[str, float]:
-        """Return nothing: sampling quality is measured by the evaluator."""
-        return {}
+        )
 
     def _draw(self, step: int, like: Tensor) -> tuple[Tensor, Tensor]:
         rng = batch_rng(self._seed, step, "naflow")

@@ -34,10 +34,12 @@ from pipeline.manifest.sources import (
     Splits,
 )
 from pipeline.manifest.training import (
+    Device,
     Schedule,
     TrainGeneratorManifest,
     TrainingData,
     TrainingOutput,
+    Validation,
 )
 from pipeline.manifest.values import parse_bytes
 
@@ -45,6 +47,7 @@ __all__ = [
     "AuditLimits",
     "CorpusManifest",
     "CorpusSource",
+    "Device",
     "Filled",
     "Fraction",
     "GeneratorSpec",
@@ -69,6 +72,7 @@ __all__ = [
     "TrainGeneratorManifest",
     "TrainingData",
     "TrainingOutput",
+    "Validation",
     "parse_bytes",
 ]
 

@@ -2,24 +2,58 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+import generators
 from pipeline.manifest.base import Filled, Model, Positive
 from pipeline.manifest.sources import Source
 
-__all__ = ["Schedule", "TrainGeneratorManifest", "TrainingData", "TrainingOutput"]
+__all__ = [
+    "Device",
+    "Schedule",
+    "TrainGeneratorManifest",
+    "TrainingData",
+    "TrainingOutput",
+    "Validation",
+]
 
 _Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Device(Model):
+    """A generator in the role of a camera: it shoots the clean photographs while training."""
+
+    camera: Filled = Field(description="The camera's name in the trained model.")
+    isos: list[Positive] = Field(min_length=1, description="The ISO speeds it shoots at.")
+    generator: Filled = Field(default="camera", description="Registry name of the generator.")
+    weights: Filled | None = Field(
+        default=None, description="Bundled weights by name, or a .safetensors file."
+    )
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The generator's own parameters; `iso: shot` makes the simulated camera follow "
+        "`isos`.",
+    )
 
 
 class TrainingData(Model):
     """What a generator is trained on."""
 
-    sources: list[Source] = Field(min_length=1, description="Where clean/noisy pairs come from.")
+    sources: list[Source] = Field(
+        min_length=1,
+        description="Where pairs come from, or clean photographs for `simulate` and image priors.",
+    )
+    simulate: list[Device] = Field(
+        default_factory=list,
+        description="Shoot the sources' clean images with these devices, anew in every step.",
+    )
     patch: Annotated[int, Field(ge=8)] = Field(
-        default=64, description="Side of training crops, pixels."
+        default=64,
+        description="Side of training crops, pixels of the source's images; raw ones are packed, "
+        "so a crop of a mosaic is twice as many photosites wide.",
     )
     max_offset: float | None = Field(
         default=None,
@@ -41,6 +75,15 @@ class TrainingData(Model):
     )
 
 
+class Validation(TrainingData):
+    """What the generator is measured on, while and after it is trained."""
+
+    every: Positive | None = Field(
+        default=None, description="Steps between validations; at the end only if absent."
+    )
+    batches: Positive = Field(default=4, description="Batches a validation takes.")
+
+
 class Schedule(Model):
     """How long and how fast to train."""
 
@@ -51,6 +94,14 @@ class Schedule(Model):
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Steps of linear warm-up before the cosine."
     )
+    decay: Literal["cosine", "constant", "milestones"] = Field(
+        default="cosine", description="How the learning rate goes on after the warm-up."
+    )
+    milestones: list[Positive] = Field(
+        default_factory=list, description="Steps at which the rate is multiplied by `factor`."
+    )
+    factor: float = Field(default=0.5, gt=0, lt=1, description="See `milestones`.")
+    weight_decay: float = Field(default=0.0, ge=0, description="Adam's L2 penalty.")
     betas: tuple[_Decay, _Decay] = Field(
         default=(0.9, 0.99), description="Decays of Adam's two moments."
     )
@@ -87,16 +138,35 @@ class TrainGeneratorManifest(Model):
     kind: Literal["train-generator"] = Field(description="Trains a noise generator.")
     name: Filled = Field(description="Name of the weights.")
     seed: int = Field(default=0, ge=0, description="Every random choice follows from it.")
-    model: Literal["naflow"] = Field(default="naflow", description="Which model to train.")
+    model: Filled = Field(
+        default="naflow",
+        description="Which model, by which objective.",
+        json_schema_extra={"enum": list(generators.trainable())},
+    )
     params: dict[str, Any] = Field(default_factory=dict, description="The model's own parameters.")
     data: TrainingData = Field(description="What the generator is trained on.")
-    validation: TrainingData | None = Field(
-        default=None, description="What the trained generator is measured on."
+    validation: Validation | None = Field(
+        default=None, description="What the generator is measured on."
     )
     schedule: Schedule = Field(description="How long and how fast to train.")
     checkpoint_every: Positive = Field(default=500, description="Steps between checkpoints.")
     log_every: Positive = Field(default=50, description="Steps between lines of the log.")
+    tensorboard: bool = Field(
+        default=False, description="Write TensorBoard events too; needs the extra `tensorboard`."
+    )
     output: TrainingOutput = Field(description="Where the result goes.")
     license: str = Field(
         default="unspecified", description="Licence of the weights, for their card."
     )
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, model: str) -> str:
+        known = generators.trainable()
+        if model not in known:
+            close = difflib.get_close_matches(model, known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise ValueError(
+                f"there is no training of '{model}'; there are {', '.join(known)}{hint}"
+            )
+        return model

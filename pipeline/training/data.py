@@ -1,6 +1,6 @@
-"""Training pairs in memory, and the batch of every step as a function of (seed, step).
+"""Training images in memory, and the batch of every step as a function of (seed, step).
 
-A store of pairs is one HDF5 file (written by :mod:`pipeline.training.store`), so a machine without
+A store is one HDF5 file (written by :mod:`pipeline.training.store`), so a machine without
 OpenCV or Ray can train from it. Crops are drawn uniformly over photographs and over the places a
 photograph allows; places whose local brightness offset is too large are left out, since a pair that
 drifts teaches drift, not noise.
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import h5py
 import numpy as np
@@ -26,72 +26,118 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generators.seeds import batch_rng
+from generators.shots import ShotBatch
+from generators.training import DataUse, TrainingBatch
 
-__all__ = ["Augmentation", "Batch", "PairImage", "PairStore", "allowed_places", "draw_batch"]
+__all__ = [
+    "Augmentation",
+    "Batches",
+    "Pixels",
+    "StoreBatches",
+    "TrainingImage",
+    "TrainingStore",
+    "allowed_places",
+    "draw_batch",
+    "views",
+]
 
 Augmentation = Literal["none", "flips", "flips-and-rotations"]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 GRID = 8
+View = Literal["clean", "noisy", "second"]
+_VIEWS: dict[DataUse, tuple[View, ...]] = {
+    "pairs": ("clean", "noisy"),
+    "noisy-pairs": ("noisy", "second"),
+    "single-noisy": ("noisy",),
+    "clean": ("clean",),
+}
+
+
+def views(use: DataUse) -> tuple[View, ...]:
+    """Return which images of a row a use of the data may see."""
+    return _VIEWS[use]
+
+
+class Batches(Protocol):
+    """Where training batches come from."""
+
+    @property
+    def shots(self) -> tuple[tuple[str, int], ...]:
+        """Every (camera, ISO), sorted; labels index it; empty where neither is known."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        ...
+
+    def batch(self, step: int) -> TrainingBatch:
+        """Return the batch of a step; equal numbers give equal batches."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairImage:
-    """One clean/noisy pair.
+class TrainingImage:
+    """What a training knows of one scene; at least one image, all of one shape and type.
 
     Args:
-        clean: ``(H, W, C)`` uint8.
-        noisy: Same shape and type.
-        camera: Camera name.
-        iso: ISO speed.
+        clean: ``(H, W, C)`` uint8, uint16 (white at the type's largest value) or float32 (white at
+            1); ``None`` where there is none.
+        noisy: Likewise.
+        second: The same scene with independent noise.
+        camera: Camera name; empty where unknown.
+        iso: ISO speed; 0 where unknown.
         scene: Scene name.
+
+    Raises:
+        ValueError: If there is no image, or shapes or types differ.
     """
 
-    clean: NDArray[np.uint8]
-    noisy: NDArray[np.uint8]
+    clean: Pixels | None = None
+    noisy: Pixels | None = None
+    second: Pixels | None = None
     camera: str
     iso: int
     scene: str
 
+    def __post_init__(self) -> None:
+        kinds = {(pixels.shape, pixels.dtype.name) for pixels in self.images().values()}
+        if len(kinds) != 1:
+            found = ", ".join(f"{shape} {dtype}" for shape, dtype in sorted(kinds)) or "none"
+            raise ValueError(
+                f"{self.scene}: the images of a scene must have one shape and type; found {found}."
+            )
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """One training batch.
+    def images(self) -> dict[str, Pixels]:
+        """Return the images there are, by name."""
+        named = {"clean": self.clean, "noisy": self.noisy, "second": self.second}
+        return {name: pixels for name, pixels in named.items() if pixels is not None}
 
-    Args:
-        clean: ``(B, C, H, W)`` float32 in [0, 1].
-        noisy: Same shape.
-        labels: ``(B,)`` int64 index of the pair's (camera, ISO) in :attr:`PairStore.shots`.
-    """
-
-    clean: Tensor
-    noisy: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        """Return the batch on another device."""
-        return Batch(
-            clean=self.clean.to(device),
-            noisy=self.noisy.to(device),
-            labels=self.labels.to(device),
-        )
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        height, width, channels = next(iter(self.images().values())).shape
+        return height, width, channels
 
 
-class PairStore:
-    """Pairs held in memory with the places where crops may start.
+class TrainingStore:
+    """Scenes held in memory with the places where crops may start.
 
     Args:
-        images: The pairs; at least one.
-        patch: Side of a crop, pixels.
+        images: The scenes; at least one.
+        patch: Side of a crop, pixels (of the packed image, for raw).
         max_offset: Largest local |mean(noisy - clean)|, grey levels of 255; ``None`` for any.
+            Scenes without a clean or a noisy image have no offset.
         window: Side of the window over which the offset is measured, pixels.
         remove_offset: Subtract each crop's offset, channel by channel, from its noisy image.
 
     Raises:
-        ValueError: If no pair has an allowed place.
+        ValueError: If no scene has an allowed place, or their numbers of channels differ.
     """
 
     def __init__(
         self,
-        images: Sequence[PairImage],
+        images: Sequence[TrainingImage],
         *,
         patch: int,
         max_offset: float | None,
@@ -108,9 +154,14 @@ class PairStore:
         ]
         if not kept:
             raise ValueError(
-                f"none of the {len(images)} pairs has a {patch}x{patch} crop within the offset "
+                f"none of the {len(images)} scenes has a {patch}x{patch} crop within the offset "
                 f"limit of {max_offset} grey levels; raise max_offset or check the pairs with the "
                 "audit."
+            )
+        if len(kinds := {image.shape[2] for image, _, _ in kept}) > 1:
+            raise ValueError(
+                f"the scenes have {' and '.join(map(str, sorted(kinds)))} channels; train on one "
+                "kind of image."
             )
         self.images = [image for image, _, _ in kept]
         self.places = [places for _, places, _ in kept]
@@ -130,13 +181,12 @@ class PairStore:
         max_offset: float | None,
         window: int,
         remove_offset: bool = False,
-    ) -> PairStore:
+    ) -> TrainingStore:
         """Read a store file: HDF5 with one group a pair; the rest as in the constructor."""
         with h5py.File(path, "r") as file:
             images = [
-                PairImage(
-                    clean=group["clean"][...],
-                    noisy=group["noisy"][...],
+                TrainingImage(
+                    **{name: group[name][...] for name in group},
                     camera=str(group.attrs["camera"]),
                     iso=int(group.attrs["iso"]),
                     scene=str(group.attrs["scene"]),
@@ -149,7 +199,7 @@ class PairStore:
 
 
 def allowed_places(
-    image: PairImage, *, patch: int, max_offset: float | None, window: int
+    image: TrainingImage, *, patch: int, max_offset: float | None, window: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """List the crop positions whose surroundings keep their brightness.
 
@@ -163,12 +213,14 @@ def allowed_places(
         ``(N, 2)`` rows and columns on a grid of 8 pixels, and ``(N, C)`` offsets, grey levels.
     """
     places = _grid(image, patch)
-    if not len(places):
-        return places, np.zeros((0, image.clean.shape[2]), np.float32)
+    channels = image.shape[2]
+    if not len(places) or image.clean is None or image.noisy is None:
+        return places, np.zeros((len(places), channels), np.float32)
+    noisy, clean = _grey_levels(image.noisy), _grey_levels(image.clean)
     offsets = np.stack(
         [
-            _window_means(image.noisy[..., c], image.clean[..., c], places, patch, window)
-            for c in range(image.clean.shape[2])
+            _window_means(noisy[..., c] - clean[..., c], places, patch, window)
+            for c in range(channels)
         ],
         axis=1,
     )
@@ -178,15 +230,24 @@ def allowed_places(
     return places[steady], offsets[steady]
 
 
+def _grey_levels(pixels: Pixels) -> NDArray[np.int64] | NDArray[np.float64]:
+    """Return pixels in units of 1/255 of white, whole numbers where they are."""
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.int64)
+    return pixels.astype(np.float64) * (255.0 / _white(pixels))
+
+
+def _white(pixels: Pixels) -> float:
+    return {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[pixels.dtype.name]
+
+
 def _window_means(
-    noisy: NDArray[np.uint8],
-    clean: NDArray[np.uint8],
+    plane: NDArray[np.int64] | NDArray[np.float64],
     places: NDArray[np.int32],
     patch: int,
     window: int,
 ) -> NDArray[np.float32]:
-    """Return the mean of ``noisy - clean`` over the window around each place, one channel."""
-    plane = noisy.astype(np.int64) - clean
+    """Return the mean over the window around each place, one channel."""
     # Summed-area table: the mean over any window is four look-ups.
     table = np.pad(plane.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     height, width = plane.shape
@@ -199,47 +260,111 @@ def _window_means(
     return np.asarray(total / ((bottom - top) * (right - left)), np.float32)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreBatches:
+    """Batches drawn from a store.
+
+    Args:
+        store: The scenes.
+        size: B.
+        seed: The training's seed.
+        augmentation: How crops are turned.
+        use: Which images of a scene the batches carry.
+    """
+
+    store: TrainingStore
+    size: int
+    seed: int
+    augmentation: Augmentation
+    use: DataUse
+
+    @property
+    def shots(self) -> tuple[tuple[str, int], ...]:
+        """Every (camera, ISO) of the scenes, sorted; none where they are unknown."""
+        return tuple(shot for shot in self.store.shots if shot != ("", 0))
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return self.store.images[0].shape[2]
+
+    def batch(self, step: int) -> TrainingBatch:
+        """Return the batch of a step."""
+        return draw_batch(
+            self.store,
+            size=self.size,
+            seed=self.seed,
+            step=step,
+            augmentation=self.augmentation,
+            use=self.use,
+        )
+
+
 def draw_batch(
-    store: PairStore, *, size: int, seed: int, step: int, augmentation: Augmentation
-) -> Batch:
+    store: TrainingStore,
+    *,
+    size: int,
+    seed: int,
+    step: int,
+    augmentation: Augmentation,
+    use: DataUse = "pairs",
+) -> TrainingBatch:
     """Draw the batch of one step.
 
     Args:
-        store: The pairs.
+        store: The scenes.
         size: B.
         seed: The training's seed.
         step: Number of the step; equal numbers give equal batches.
         augmentation: How crops are turned.
+        use: Which images of a scene the batch carries.
+
+    Raises:
+        ValueError: If a scene lacks one of these images.
     """
     rng = batch_rng(seed, step, "crops")
-    clean, noisy, labels, offsets = [], [], [], []
+    names = views(use)
+    crops: dict[str, list[Pixels]] = {name: [] for name in names}
+    rows, offsets = [], []
     for _ in range(size):
         index = int(rng.integers(len(store.images)))
         image, places = store.images[index], store.places[index]
         place = int(rng.integers(len(places)))
         y, x = places[place] + rng.integers(GRID, size=2)
-        y = min(int(y), image.clean.shape[0] - store.patch)
-        x = min(int(x), image.clean.shape[1] - store.patch)
+        height, width, _ = image.shape
+        y, x = min(int(y), height - store.patch), min(int(x), width - store.patch)
         turn = rng.integers(2, size=3)
-        window = (slice(y, y + store.patch), slice(x, x + store.patch))
-        clean.append(_turn(image.clean[window], turn, augmentation))
-        noisy.append(_turn(image.noisy[window], turn, augmentation))
-        labels.append(store.labels[index])
+        there = image.images()
+        for name in names:
+            if name not in there:
+                raise ValueError(
+                    f"{image.scene} has no {name} image, which training on {use} needs; give "
+                    "sources that have it."
+                )
+            crop = there[name][y : y + store.patch, x : x + store.patch]
+            crops[name].append(_turn(crop, turn, augmentation))
+        rows.append(index)
         offsets.append(store.offsets[index][place])
-    drift = torch.from_numpy(np.stack(offsets))[:, :, None, None] / 255.0
-    return Batch(clean=_stack(clean), noisy=_stack(noisy) - drift, labels=torch.tensor(labels))
+    stacked = {name: _stack(crops[name]) for name in names}
+    if "clean" in stacked and "noisy" in stacked:
+        drift = torch.from_numpy(np.stack(offsets))[:, :, None, None] / 255.0
+        stacked["noisy"] = stacked["noisy"] - drift
+    shots = ShotBatch(
+        camera=tuple(store.images[row].camera or None for row in rows),
+        iso=tuple(store.images[row].iso or None for row in rows),
+    )
+    labels = torch.tensor([store.labels[row] for row in rows])
+    return TrainingBatch(shots=shots, labels=labels, **stacked)
 
 
-def _grid(image: PairImage, patch: int) -> NDArray[np.int32]:
-    height, width = image.clean.shape[:2]
+def _grid(image: TrainingImage, patch: int) -> NDArray[np.int32]:
+    height, width, _ = image.shape
     rows = np.arange(0, height - patch + 1, GRID, dtype=np.int32)
     columns = np.arange(0, width - patch + 1, GRID, dtype=np.int32)
     return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def _turn(
-    patch: NDArray[np.uint8], turn: NDArray[np.int64], augmentation: Augmentation
-) -> NDArray[np.uint8]:
+def _turn(patch: Pixels, turn: NDArray[np.int64], augmentation: Augmentation) -> Pixels:
     if augmentation == "none":
         return patch
     if turn[0]:
@@ -251,6 +376,7 @@ def _turn(
     return patch
 
 
-def _stack(patches: list[NDArray[np.uint8]]) -> Tensor:
+def _stack(patches: list[Pixels]) -> Tensor:
     rows = np.ascontiguousarray(np.stack(patches).transpose(0, 3, 1, 2))
-    return torch.from_numpy(rows).float() / 255.0
+    white = _white(rows)
+    return torch.from_numpy(rows.astype(np.float32, copy=False)) / white

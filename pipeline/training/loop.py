@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +40,11 @@ class Task(Protocol):
         """Return the scalar loss of a step; the same step gives the same loss for equal weights."""
         ...
 
-    def validate(self, module: nn.Module) -> dict[str, float]:
-        """Return validation figures of a module of the same kind; empty if there is nothing."""
+    def validate(self) -> dict[str, float]:
+        """Measure the module as it stands on held-out data; empty if there is none.
+
+        Of the figures, the first of ``nll``, ``loss`` that is there decides which weights are best.
+        """
         ...
 
 
@@ -54,19 +57,27 @@ class Recipe:
         learning_rate: Peak.
         final_learning_rate: End of the cosine.
         warmup_steps: Linear rise to the peak.
+        decay: ``cosine`` to the end, ``constant``, or ``milestones``.
+        milestones: Steps at which the rate is multiplied by ``factor``.
+        factor: See ``milestones``.
         betas: Adam's.
+        weight_decay: Adam's L2 penalty.
         clip_norm: Largest gradient norm; ``None`` for any.
         ema: Decay of the averaged weights; ``None`` for none.
         checkpoint_every: Steps.
         log_every: Steps.
-        validate_every: Steps; ``None`` for at the end only.
+        validate_every: Steps between validations of the averaged weights; ``None`` for none.
     """
 
     steps: int
     learning_rate: float
     final_learning_rate: float = 0.0
     warmup_steps: int = 0
+    decay: Literal["cosine", "constant", "milestones"] = "cosine"
+    milestones: tuple[int, ...] = ()
+    factor: float = 0.5
     betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
     clip_norm: float | None = None
     ema: float | None = None
     checkpoint_every: int = 500
@@ -76,7 +87,17 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One line of the log."""
+    """One line of the log.
+
+    Args:
+        step: Steps done.
+        steps: Steps in all.
+        loss: Mean since the line before; not a number if every step was skipped.
+        learning_rate: Of the last step.
+        seconds: Training time so far, validation included.
+        skipped: Steps skipped so far because loss or gradient was not finite.
+        validation: What the validation measured at this step; ``None`` if there was none.
+    """
 
     step: int
     steps: int
@@ -84,22 +105,39 @@ class Progress:
     learning_rate: float
     seconds: float
     skipped: int
+    validation: dict[str, float] | None = None
 
 
 @dataclass(slots=True)
 class TrainingResult:
-    """What a training leaves in memory: the step reached, seconds in all, steps skipped."""
+    """What a training leaves in memory.
+
+    Args:
+        step: Steps done.
+        seconds: Training time in all.
+        skipped: Steps skipped.
+        best: State of the averaged weights that validated best; ``None`` without validation.
+        best_step: Their step.
+        best_figures: What their validation measured.
+    """
 
     step: int
     seconds: float
     skipped: int
-    validation: dict[str, float] = field(default_factory=dict)
+    best: dict[str, Tensor] | None = None
+    best_step: int = 0
+    best_figures: dict[str, float] = field(default_factory=dict)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then a cosine."""
+    """Return the learning rate of a step: linear warm-up, then the recipe's decay."""
     if step < recipe.warmup_steps:
         return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    if recipe.decay == "constant":
+        return recipe.learning_rate
+    if recipe.decay == "milestones":
+        passed = sum(step >= milestone for milestone in recipe.milestones)
+        return float(recipe.learning_rate * recipe.factor**passed)
     span = max(1, recipe.steps - recipe.warmup_steps)
     cosine = 0.5 * (1.0 + math.cos(math.pi * (step - recipe.warmup_steps) / span))
     return recipe.final_learning_rate + (recipe.learning_rate - recipe.final_learning_rate) * cosine
@@ -131,7 +169,9 @@ def train(
     """
     module = task.module
     trainable = [p for p in module.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(trainable, lr=recipe.learning_rate, betas=recipe.betas)
+    optimiser = torch.optim.Adam(
+        trainable, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay
+    )
     state = _State(module, optimiser, recipe)
     path = folder / "checkpoint.pt"
     if path.exists():
@@ -156,16 +196,24 @@ def train(
         if loss is not None:
             losses.append(loss)
         state.seconds = before + time.monotonic() - started
-        if state.step % recipe.log_every == 0 or state.step == last:
+        ends = state.step == last
+        validated: dict[str, float] | None = None
+        if recipe.validate_every is not None and (
+            state.step % recipe.validate_every == 0 or state.step == recipe.steps
+        ):
+            validated = state.validate(task)
+        if ends or validated is not None or state.step % recipe.log_every == 0:
             mean = sum(losses) / len(losses) if losses else math.nan
             losses = []
-            _log(folder, state, recipe, mean, rate, report)
+            _log(folder, state, recipe, mean, rate, report, validated)
         # A non-finite step in the current run must not reach the disk as the last good state.
-        if bad_run == 0 and (state.step % recipe.checkpoint_every == 0 or state.step == last):
+        if bad_run == 0 and (ends or state.step % recipe.checkpoint_every == 0):
             save_checkpoint(path, state.state_dict())
     if state.average is not None:
         module.load_state_dict(state.average)
-    return TrainingResult(state.step, state.seconds, state.skipped)
+    return TrainingResult(
+        state.step, state.seconds, state.skipped, state.best, state.best_step, state.best_figures
+    )
 
 
 class _State:
@@ -175,6 +223,22 @@ class _State:
         self.module, self.optimiser, self.recipe = module, optimiser, recipe
         self.step, self.skipped, self.seconds = 0, 0, 0.0
         self.average: dict[str, Tensor] | None = None
+        self.best: dict[str, Tensor] | None = None
+        self.best_step, self.best_figures = 0, dict[str, float]()
+
+    @torch.no_grad()
+    def validate(self, task: Task) -> dict[str, float]:
+        """Measure the averaged weights, and keep them if none measured better."""
+        raw = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
+        if self.average is not None:
+            self.module.load_state_dict(self.average)
+        figures = task.validate()
+        now, before = _judged(figures), _judged(self.best_figures)
+        if math.isfinite(now) and (self.best is None or now < before):
+            self.best = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
+            self.best_step, self.best_figures = self.step, figures
+        self.module.load_state_dict(raw)
+        return figures
 
     def start_average(self) -> None:
         if self.recipe.ema is not None:
@@ -200,12 +264,18 @@ class _State:
             "module": self.module.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "average": self.average,
+            "best": self.best,
+            "best_step": self.best_step,
+            "best_figures": self.best_figures,
         }
 
     def restore(self, saved: dict[str, object]) -> None:
         self.module.load_state_dict(saved["module"])  # type: ignore[arg-type]
         self.optimiser.load_state_dict(saved["optimiser"])  # type: ignore[arg-type]
         self.average = saved["average"]  # type: ignore[assignment]
+        self.best = saved["best"]  # type: ignore[assignment]
+        self.best_step = int(saved["best_step"])  # type: ignore[call-overload]
+        self.best_figures = dict(saved["best_figures"])  # type: ignore[call-overload]
         self.step, self.skipped = int(saved["step"]), int(saved["skipped"])  # type: ignore[call-overload]
         self.seconds = float(saved["seconds"])  # type: ignore[arg-type]
 
@@ -217,20 +287,36 @@ def _update(
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     state.optimiser.zero_grad(set_to_none=True)
+    running = {k: v.clone() for k, v in state.module.named_buffers() if v.is_floating_point()}
     loss = task.loss(state.step)
     state.step += 1
     value = float(loss.detach())
     if not math.isfinite(value):
         state.skipped += 1
+        _put_back(state.module, running)
         return None
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(trainable, recipe.clip_norm or math.inf)
     if not math.isfinite(float(norm)):
         state.skipped += 1
+        _put_back(state.module, running)
         return None
     state.optimiser.step()
     state.update_average()
     return value
+
+
+@torch.no_grad()
+def _put_back(module: nn.Module, running: dict[str, Tensor]) -> None:
+    """Undo what a skipped step's forward pass did to running statistics."""
+    for name, buffer in module.named_buffers():
+        if name in running:
+            buffer.copy_(running[name])
+
+
+def _judged(figures: dict[str, float]) -> float:
+    """Return the figure by which weights are compared; less is better."""
+    return figures.get("nll", figures.get("loss", math.inf))
 
 
 def _log(
@@ -240,6 +326,7 @@ def _log(
     loss: float,
     rate: float,
     report: Callable[[Progress], None],
+    validation: dict[str, float] | None,
 ) -> None:
     line = Progress(
         step=state.step,
@@ -248,15 +335,18 @@ def _log(
         learning_rate=rate,
         seconds=state.seconds,
         skipped=state.skipped,
+        validation=validation,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    record = {
+    record: dict[str, object] = {
         "step": line.step,
         "loss": loss if math.isfinite(loss) else None,
         "learning_rate": rate,
         "seconds": round(line.seconds, 3),
         "skipped": line.skipped,
     }
+    if validation is not None:
+        record["validation"] = {k: v if math.isfinite(v) else None for k, v in validation.items()}
     with (folder / "log.jsonl").open("a") as file:
         file.write(json.dumps(record) + "\n")
     report(line)

@@ -1,4 +1,4 @@
-"""Writing a store of training pairs: one HDF5 file that any machine can train from."""
+"""Writing a store of training images: one HDF5 file that any machine can train from."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from pathlib import Path
 
 import h5py
 
-from pipeline.training.data import PairImage
+from pipeline.training.data import TrainingImage
 
 __all__ = ["write_store"]
 
 
-def write_store(path: Path, images: Sequence[PairImage]) -> None:
-    """Write pairs into a store file, replacing a former one in one step.
+def write_store(path: Path, images: Sequence[TrainingImage]) -> None:
+    """Write scenes into a store file, replacing a former one in one step.
 
     Args:
         path: Final name, ``.h5``.
-        images: The pairs.
+        images: The scenes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     with h5py.File(temporary, "w") as file:
         for number, image in enumerate(images):
             group = file.create_group(f"{number:06d}")
-            group["clean"], group["noisy"] = image.clean, image.noisy
+            for name, pixels in image.images().items():
+                group[name] = pixels
             group.attrs["camera"], group.attrs["iso"] = image.camera, image.iso
             group.attrs["scene"] = image.scene
     os.replace(temporary, path)

@@ -9,29 +9,37 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.training.data import Augmentation, PairImage, PairStore, allowed_places, draw_batch
+from pipeline.training.data import (
+    Augmentation,
+    TrainingImage,
+    TrainingStore,
+    allowed_places,
+    draw_batch,
+)
 from pipeline.training.store import write_store
 
 
 def pair(
     height: int = 96, width: int = 128, *, seed: int = 0, camera: str = "S6", iso: int = 800
-) -> PairImage:
+) -> TrainingImage:
     """Return a pair whose noise is 3 grey levels and whose clean pixels tell their place."""
     rng = np.random.default_rng(seed)
     clean = rng.integers(60, 180, (height, width, 3), dtype=np.uint8)
     noise = rng.normal(0, 3, clean.shape).round()
     noisy = (clean + noise).clip(0, 255).astype(np.uint8)
-    return PairImage(clean=clean, noisy=noisy, camera=camera, iso=iso, scene=f"scene-{seed}")
+    return TrainingImage(clean=clean, noisy=noisy, camera=camera, iso=iso, scene=f"scene-{seed}")
 
 
-def brighter(image: PairImage, where: tuple[slice, slice], by: int) -> PairImage:
+def brighter(image: TrainingImage, where: tuple[slice, slice], by: int) -> TrainingImage:
     noisy = image.noisy.astype(int)
     noisy[where] += by
     return replace(image, noisy=noisy.clip(0, 255).astype(np.uint8))
 
 
-def store(*images: PairImage, patch: int = 32, max_offset: float | None = None) -> PairStore:
-    return PairStore(images, patch=patch, max_offset=max_offset, window=patch)
+def store(
+    *images: TrainingImage, patch: int = 32, max_offset: float | None = None
+) -> TrainingStore:
+    return TrainingStore(images, patch=patch, max_offset=max_offset, window=patch)
 
 
 # Allowed places.
@@ -104,7 +112,7 @@ def test_a_pair_without_any_place_is_dropped_and_named() -> None:
 
 def test_a_store_without_any_place_is_refused() -> None:
     foul = brighter(pair(), (slice(None), slice(None)), by=9)
-    with pytest.raises(ValueError, match=r"none of the 1 pairs .* within the offset limit of 1.0"):
+    with pytest.raises(ValueError, match=r"none of the 1 scenes .* within the offset limit of 1.0"):
         store(foul, max_offset=1.0)
 
 
@@ -125,7 +133,7 @@ def test_a_store_file_gives_the_pairs_back(tmp_path: Path) -> None:
     images = [pair(seed=seed, camera=f"camera {seed}", iso=100 * seed) for seed in range(1, 12)]
     path = tmp_path / "below" / "pairs.h5"
     write_store(path, images)
-    read = PairStore.load(path, patch=32, max_offset=None, window=32)
+    read = TrainingStore.load(path, patch=32, max_offset=None, window=32)
     assert [image.scene for image in read.images] == [image.scene for image in images]
     assert [(i.camera, i.iso) for i in read.images] == [(i.camera, i.iso) for i in images]
     for one, other in zip(read.images, images, strict=True):
@@ -169,7 +177,7 @@ def test_a_batch_is_images_and_labels() -> None:
         np.testing.assert_array_equal(batch.noisy[row], window)
 
 
-def place_of(image: PairImage, patch: torch.Tensor) -> tuple[int, int]:
+def place_of(image: TrainingImage, patch: torch.Tensor) -> tuple[int, int]:
     """Return where a crop comes from; random pixels occur once."""
     corner = (patch[:, :2, :2] * 255).round().numpy().astype(int)
     clean = image.clean.transpose(2, 0, 1).astype(int)
@@ -217,8 +225,8 @@ def test_augmentation_turns_clean_and_noisy_alike(augmentation: Augmentation, wa
 def test_a_removed_offset_leaves_a_crop_at_its_clean_brightness() -> None:
     image = brighter(pair(256, 256), (slice(None), slice(None)), by=6)
     options = {"patch": 64, "max_offset": None, "window": 64}
-    with_drift = PairStore([image], **options)
-    without = PairStore([image], **options, remove_offset=True)
+    with_drift = TrainingStore([image], **options)
+    without = TrainingStore([image], **options, remove_offset=True)
     one, other = (
         draw_batch(s, size=8, seed=1, step=0, augmentation="none") for s in (with_drift, without)
     )

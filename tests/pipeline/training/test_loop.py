@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from generators.naflow.network import NAFlow, NAFlowConfig
 from generators.naflow.training import NAFlowTask
 from pipeline.training.checkpoint import load_checkpoint
-from pipeline.training.data import PairImage, PairStore, draw_batch
+from pipeline.training.data import StoreBatches, TrainingImage, TrainingStore
 from pipeline.training.loop import Progress, Recipe, TrainingResult, learning_rate, train
 from pipeline.training.store import write_store
+from pipeline.training.task import DataTask
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]  # of the tests; what they test may be installed elsewhere
@@ -64,7 +65,7 @@ class Line:
             return value * math.nan
         return value + (self.module.bias * 0).sum().sqrt()  # finite, with an infinite slope
 
-    def validate(self, module: nn.Module) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
         return {}
 
 
@@ -117,23 +118,22 @@ def make_store(path: Path) -> Path:
         clean = rng.integers(60, 190, (40, 48, 3), dtype=np.uint8)
         noisy = (clean + rng.normal(0, 5, clean.shape)).clip(0, 255).round().astype(np.uint8)
         images.append(
-            PairImage(clean=clean, noisy=noisy, camera="S6", iso=100 + number, scene=f"{number}")
+            TrainingImage(
+                clean=clean, noisy=noisy, camera="S6", iso=100 + number, scene=f"{number}"
+            )
         )
     write_store(path, images)
     return path
 
 
-def make_naflow(store_file: Path) -> NAFlowTask:
-    store = PairStore.load(store_file, patch=16, max_offset=None, window=16)
+def make_naflow(store_file: Path) -> DataTask:
+    store = TrainingStore.load(store_file, patch=16, max_offset=None, window=16)
     config = NAFlowConfig(
         configurations=("S6_00100", "S6_00101"), levels=2, condition_channels=8, hidden=8
     )
-    return NAFlowTask(
-        NAFlow(config),
-        lambda step: draw_batch(store, size=4, seed=5, step=step, augmentation="flips"),
-        seed=5,
-        dtype=torch.bfloat16,
-    )
+    batches = StoreBatches(store=store, size=4, seed=5, augmentation="flips", use="pairs")
+    task = NAFlowTask(NAFlow(config), seed=5, dtype=torch.bfloat16)
+    return DataTask(task, batches, device=CPU)
 
 
 RESUME = """
