@@ -42,6 +42,7 @@ _GROUP = "noisemill.generators"
 _BUILT_IN = {
     "awgn": "generators.parametric:AWGN",
     "camera": "generators.camera:SimulatedCamera",
+    "fino": "generators.fino.sampling:FINOGenerator",
     "flow-srgb": "generators.flow_srgb.sampling:FlowSRGBGenerator",
     "heteroscedastic": "generators.parametric:Heteroscedastic",
     "naflow": "generators.naflow.sampling:NAFlowGenerator",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from typing import Any, ClassVar, final
 
 import torch
@@ -13,6 +14,7 @@ from generators.base import Domain
 from generators.checks import check_number
 from generators.fino.losses import Losses, LossWeights, pair_losses
 from generators.fino.network import Fino, FinoConfig
+from generators.fino.sampling import FINOGenerator
 from generators.flows.recompute import Memory
 from generators.seeds import batch_rng
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
@@ -112,6 +114,10 @@ class FINOTask(NoiseTask):
         """Return the network."""
         config = self.module.config.to_dict()
         return {"": Part(family="fino", config=config, tensors=self.module.state_dict())}
+
+    def generator(self) -> FINOGenerator:
+        """Return a copy of the network as it stands, as a generator."""
+        return FINOGenerator(deepcopy(self.module))
 
     def _losses(self, batch: TrainingBatch, step: int) -> Losses:
         clean, noisy = image(batch, "clean"), image(batch, "noisy")

@@ -37,8 +37,9 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from generators.flows.affine_coupling import AffineCoupling, ZeroConv
 from generators.flows.bijection import Bijection
 from generators.flows.pointwise import ActNorm, Invertible1x1, fold, fold_inverse
+from generators.flows.recompute import Memory, run_chain
 from generators.seeds import standard_normal
-from generators.weights_file import load_weights
+from generators.weights_file import load_state, load_weights
 
 __all__ = ["Glow", "GlowConfig", "GlowLevel", "GlowStep", "bits_per_dimension", "load_glow"]
 
@@ -155,12 +156,20 @@ class GlowLevel(Bijection):
         config: The whole arrangement.
         level: 0 for the first.
         precision: Of the convolutions.
+        memory: Keep the steps' activations, or rebuild them from the inverse.
     """
 
     def __init__(
-        self, channels: int, config: GlowConfig, level: int, precision: torch.dtype | None
+        self,
+        channels: int,
+        config: GlowConfig,
+        level: int,
+        *,
+        precision: torch.dtype | None,
+        memory: Memory,
     ) -> None:
         super().__init__()
+        self.memory: Memory = memory
         wide = 4 * channels
         steps = nn.ModuleList(
             GlowStep(
@@ -174,7 +183,7 @@ class GlowLevel(Bijection):
         self.steps = cast("Sequence[GlowStep]", steps)
         self.below: GlowLevel | None = None
         if level + 1 < config.levels:
-            self.below = GlowLevel(wide // 2, config, level + 1, precision)
+            self.below = GlowLevel(wide // 2, config, level + 1, precision=precision, memory=memory)
             self.prior = ZeroConv(wide // 2, wide)
         else:
             self.top_mean = nn.Parameter(torch.zeros(wide))
@@ -182,10 +191,7 @@ class GlowLevel(Bijection):
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Map data to latent; see :class:`Bijection`."""
-        h, total = pixel_unshuffle(x, 2), x.new_zeros(x.shape[0])
-        for step in self.steps:
-            h, ladj = step(h, context)
-            total = total + ladj
+        h, total = run_chain(self.steps, pixel_unshuffle(x, 2), context, memory=self.memory)
         if self.below is None:
             mean, logs = self._top(h)
             return pixel_shuffle((h - mean) * torch.exp(-logs), 2), total - _summed(logs)
@@ -207,10 +213,8 @@ class GlowLevel(Bijection):
             mean, logs = self._split(h1)
             h = torch.cat([h1, z2 * torch.exp(logs) + mean], dim=1)
             total = total + _summed(logs)
-        for step in reversed(self.steps):
-            h, ladj = step.inverse(h, context)
-            total = total + ladj
-        return pixel_shuffle(h, 2), total
+        h, ladj = run_chain(self.steps, h, context, direction="inverse", memory=self.memory)
+        return pixel_shuffle(h, 2), total + ladj
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
@@ -238,18 +242,25 @@ class Glow(Bijection):
         config: Its arrangement.
         precision: Of the couplings' convolutions, e.g. ``torch.bfloat16``; ``None`` for the
             image's own. The flow's path and the density stay in the image's.
+        memory: ``recompute`` rebuilds activations from the inverse when gradients are taken.
     """
 
-    def __init__(self, config: GlowConfig, *, precision: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        config: GlowConfig,
+        *,
+        precision: torch.dtype | None = None,
+        memory: Memory = "keep",
+    ) -> None:
         super().__init__()
         self.config = config
-        self.flow = GlowLevel(config.channels, config, 0, precision)
+        self.flow = GlowLevel(config.channels, config, 0, precision=precision, memory=memory)
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Map images ``(B, C, H, W)`` to latents of the same shape; ignores the context."""
         self.config.check_image(x)
-        # Images are centred here so that a fresh network sees numbers around 0.
-        z, ladj = self.flow((x - 0.5).contiguous(memory_format=torch.channels_last), context)
+        centred = (x - 0.5).contiguous(memory_format=torch.channels_last)
+        z, ladj = self.flow(centred, context)
         return z, ladj
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -267,7 +278,7 @@ class Glow(Bijection):
         Returns:
             ``(B,)`` nats, of the density over images in these units.
         """
-        z, ladj = self(images, images)
+        z, ladj = self(images, images.detach())
         dimensions = z[0].numel()
         quadratic = z.square().sum(dim=(1, 2, 3))
         log_prob: Tensor = ladj - 0.5 * (quadratic + dimensions * math.log(2 * math.pi))
@@ -331,12 +342,12 @@ def load_glow(path: Path, *, precision: torch.dtype | None = None) -> Glow:
     weights = load_weights(path, family="glow")
     try:
         model = Glow(GlowConfig(**weights.config), precision=precision)
-        model.load_state_dict(weights.tensors, strict=True)
-    except (RuntimeError, TypeError) as error:
+    except TypeError as error:
         raise ValueError(
-            f"{path}: the tensors or the configuration are not those of this Glow ({error}); "
-            "train the weights again with this version."
+            f"{path}: the configuration is not that of a Glow ({error}); train the weights again "
+            "with this version."
         ) from error
+    load_state(model, weights, path)
     return model.eval().requires_grad_(False)
 
 

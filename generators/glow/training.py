@@ -13,7 +13,6 @@ generative models", section 3.1, for the bound.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
@@ -48,21 +47,33 @@ class GlowTask(NoiseTask):
 
     @classmethod
     def create(cls, params: Mapping[str, Any], setup: TrainingSetup) -> GlowTask:
-        """Make the task; ``params`` are those of :class:`GlowConfig` but for channels and seed.
+        """Make the task.
+
+        Args:
+            params: ``levels``, ``steps``, ``hidden`` of :class:`GlowConfig`; ``recompute`` rebuilds
+                activations from the inverse.
+            setup: Channels, seed and precision.
 
         Raises:
             ValueError: If a parameter is unknown or wrong.
         """
-        allowed = set(inspect.signature(GlowConfig).parameters) - {"channels", "seed"}
+        allowed = {"levels", "steps", "hidden", "recompute"}
         unknown = sorted(set(params) - allowed)
         if unknown:
             raise ValueError(
                 f"training 'glow' has no parameter {', '.join(map(repr, unknown))}; it has "
                 f"{', '.join(sorted(allowed))}."
             )
-        config = GlowConfig(**params, channels=setup.channels, seed=setup.seed)
-        precision = None if setup.dtype == torch.float32 else setup.dtype
-        return cls(Glow(config, precision=precision), seed=setup.seed)
+        recompute = params.get("recompute", False)
+        if not isinstance(recompute, bool):
+            raise ValueError(f"recompute must be true or false; it is {recompute!r}.")
+        network = {name: value for name, value in params.items() if name != "recompute"}
+        model = Glow(
+            GlowConfig(**network, channels=setup.channels, seed=setup.seed),
+            precision=None if setup.dtype == torch.float32 else setup.dtype,
+            memory="recompute" if recompute else "keep",
+        )
+        return cls(model, seed=setup.seed)
 
     def initialise(self, batch: TrainingBatch) -> None:
         """Set every ActNorm from the first batch."""

@@ -14,7 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from generators.fino.network import Fino, FinoConfig
 from generators.flow_srgb.network import Cells, FlowSRGB, FlowSRGBConfig
+from generators.flows.affine_coupling import AffineCoupling
 from generators.flows.bijection import Bijection
 from generators.flows.conditional_linear import ConditionalLinear
 from generators.flows.coupling import ConditionalCoupling
@@ -22,6 +24,7 @@ from generators.flows.haar import Haar
 from generators.flows.invertible_block import InvertibleBlock
 from generators.flows.pointwise import ActNorm, Invertible1x1, Pointwise, fold, fold_inverse
 from generators.flows.reshape import Squeeze
+from generators.glow.network import Glow, GlowConfig
 from generators.naflow.network import NAFlow, NAFlowConfig
 
 ROWS = 2
@@ -147,6 +150,14 @@ def flow_case(levels: int, models: str) -> Case:
     )
 
 
+def glow_case(levels: int) -> Case:
+    side = 2**levels
+    return Case(
+        make=lambda: Glow(GlowConfig(levels=levels, steps=2, hidden=6)),
+        shapes=((3, side, side), (3, side, 2 * side)),
+    )
+
+
 CASES = {
     "actnorm": Case(make=lambda: ActNorm(3)),
     "invertible-1x1": Case(make=lambda: Invertible1x1(3, seed=0)),
@@ -164,6 +175,11 @@ CASES = {
         make=lambda: ConditionalCoupling(4, 3, 6, seed=3),
         shapes=((4, 3, 3), (4, 2, 5), (4, 1, 1)),
     ),
+    "affine-coupling": Case(
+        make=lambda: AffineCoupling(4, 6, seed=3), shapes=((4, 3, 3), (4, 2, 5), (4, 1, 1))
+    ),
+    **{f"glow-{levels}": glow_case(levels) for levels in (1, 2, 3)},
+    "fino": Case(make=lambda: Fino(FinoConfig(blocks=2, hidden=4)), shapes=((3, 4, 4), (3, 4, 8))),
     "conditional-linear": Case(make=lambda: LinearByCell(shared=False)),
     "conditional-linear-shared": Case(make=lambda: LinearByCell(shared=True)),
     "flow-srgb": Case(make=lambda: FlowSRGBByCell("CL2|CAC|CAC")),
