@@ -14,7 +14,7 @@ the losses stay float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -34,10 +34,15 @@ from generators.invdn.losses import (
     structure_loss,
 )
 from generators.invdn.network import InvDN, InvDNConfig, channels_last
+from generators.invdn.prior import ANY, Differences, LatentPrior, fit_prior
+from generators.naflow.network import configuration_name
 from generators.seeds import batch_rng, patch_seed
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
 
 __all__ = ["InvDNTask"]
+
+# Positions of 4x4 pixels that the prior is fitted on: some thousand a configuration.
+_PRIOR_POSITIONS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class InvDNTask(NoiseTask):
         self._setup = setup
         self._weights = LossWeights() if weights is None else weights
         self._recompute = recompute
+        self._prior: LatentPrior | None = None
 
     @classmethod
     def create(cls, params: Mapping[str, Any], setup: TrainingSetup) -> InvDNTask:
@@ -128,10 +134,39 @@ class InvDNTask(NoiseTask):
             "psnr": float((-10 * torch.log10(error.clamp(min=1e-10))).mean()),
         }
 
+    @torch.no_grad()
+    def finish(self, batches: Callable[[int], TrainingBatch]) -> None:
+        """Fit the distribution of what noise does to the encoding, one for each configuration."""
+        found: list[Differences] = []
+        positions = 0
+        while positions < _PRIOR_POSITIONS:
+            batch = batches(len(found))
+            clean, _ = self.module.encode(image(batch, "clean"))
+            noisy, _ = self.module.encode(image(batch, "noisy"))
+            found.append(Differences(batch.labels, clean, noisy - clean))
+            positions += clean.shape[0] * clean.shape[2] * clean.shape[3]
+        self._prior = fit_prior(found, len(self._setup.shots))
+
+    def findings(self) -> dict[str, Any]:
+        """Return how large noise is in the encoding, for each configuration."""
+        if self._prior is None:
+            return {}
+        deviations = self._prior.field[:, 0].diagonal(dim1=1, dim2=2).mean(dim=1).sqrt()
+        names = [*self._names(), ANY]
+        return {
+            "latent_noise": {n: round(float(d), 5) for n, d in zip(names, deviations, strict=True)}
+        }
+
     def parts(self) -> dict[str, Part]:
-        """Return the network."""
-        config = self.module.config.to_dict()
-        return {"": Part(family="invdn", config=config, tensors=self.module.state_dict())}
+        """Return the network, and the prior once it is fitted."""
+        config = {**self.module.config.to_dict(), "configurations": self._names()}
+        tensors = self.module.state_dict()
+        if self._prior is not None:
+            tensors = {**tensors, **self._prior.tensors()}
+        return {"": Part(family="invdn", config=config, tensors=tensors)}
+
+    def _names(self) -> list[str]:
+        return [configuration_name(camera, iso) for camera, iso in self._setup.shots]
 
     def _terms(self, batch: TrainingBatch, step: int) -> _Terms:
         clean, noisy = image(batch, "clean"), image(batch, "noisy")
