@@ -20,11 +20,13 @@ its dequantised value. Densities of noise in grey levels, the published unit, co
 
 which is the released code's constant ``8 ln 2`` and the step from 256ths to 255ths.
 
-What it cannot do. Where scales do not depend on the image, a coupling adds to two channels a
-filtered version of the third: at every spatial frequency its determinant is 1. So is that of the
-whole flow but for a constant, and the determinant of the noise's 3x3 cross-spectrum is the same at
-all frequencies: one combination of channels can only be smooth where another is rough. Noise that a
-camera's demosaicing has smoothed in all channels is out of reach (measured: docs/flow-srgb.md).
+What it can hardly do. Each coupling adds to two channels something filtered from the third, and
+no layer sees a channel's own neighbours. As far as the shifts are linear and the scales constant,
+the flow's determinant is the same at every spatial frequency, and so is that of the noise's 3x3
+cross-spectrum: one mixture of channels can only be smooth where another is rough. Noise that a
+camera has smoothed in all channels is out of reach. After a short training on PolyU, neighbours in
+a row correlate by 0.16, in the real noise by 0.58, and the logarithm of that determinant falls by
+4 from low to high frequencies instead of by 12.
 
 Source: Kousha et al. 2022, "Modeling sRGB Camera Noise with Normalizing Flows" (CVPR), section 4.
 

@@ -21,7 +21,7 @@ from generators.naflow.network import configuration_name
 
 __all__ = ["LICENSE", "SIDD", "from_released"]
 
-LICENSE = "CC BY-NC-SA 4.0"
+LICENSE = "CC-BY-NC-SA-4.0"
 _TRAINED = {
     "IP": (100, 400, 800, 1600),
     "GP": (100, 800),
