@@ -1,13 +1,27 @@
-"""What there is to choose from: generators in the registry, weights that are bundled."""
+"""What there is to choose from: generators, denoisers, and the weights that are bundled."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import denoisers
 import generators
 from generators.weights_file import bundled, card, load_header, sha256_of_file
+from pipeline.manifest.mistakes import closest
 
-__all__ = ["bundled_weights", "default_weights", "known_generators"]
+__all__ = [
+    "UnknownNameError",
+    "bundled_weights",
+    "default_weights",
+    "details",
+    "known_denoisers",
+    "known_generators",
+]
+
+
+class UnknownNameError(ValueError):
+    """There is nothing of that name."""
 
 
 def known_generators() -> list[dict[str, Any]]:
@@ -16,45 +30,50 @@ def known_generators() -> list[dict[str, Any]]:
     ``needs`` is what it needs with default parameters; ``weights`` are the bundled ones that fit,
     ``None`` for a generator that is not trained.
     """
-    found = []
-    for name in generators.names():
-        description = generators.describe(name)
-        trained = generators.is_trained(name)
-        weights = _fitting(name) if trained else None
-        found.append(
-            {
-                "name": name,
-                "accepts": description.accepts,
-                "gives": description.gives,
-                "needs": sorted(_needs(name, weights)),
-                "weights": weights,
-                "summary": description.summary,
-            }
-        )
-    return found
+    return [_generator(name) for name in generators.names()]
+
+
+def known_denoisers() -> list[dict[str, Any]]:
+    """Return each denoiser's name, bundled weights and one-line summary."""
+    return [_denoiser(name) for name in denoisers.names()]
 
 
 def bundled_weights() -> list[dict[str, Any]]:
-    """Return what is known of each bundled weights file."""
-    found = []
-    for name, path in bundled().items():
-        header, about = load_header(path), card(path)
-        shots = [_shot(text) for text in header.config.get("configurations", [])]
-        found.append(
-            {
-                "name": name,
-                "family": header.family,
-                "domain": generators.describe(header.family).gives,
-                "shots": [{"camera": camera, "iso": iso} for camera, iso in shots],
-                "parameters": header.parameters,
-                "license": header.license,
-                "sha256": sha256_of_file(path),
-                "bytes": path.stat().st_size,
-                "metrics": about.get("metrics", {}),
-                "training_data": about.get("training_data", ""),
-            }
-        )
-    return found
+    """Return what is known of each bundled weights file, generators' first."""
+    return [_weights(name, path) for name, path in _shelves().items()]
+
+
+def details(name: str) -> dict[str, Any]:
+    """Return everything about one generator, denoiser, bundled weights or weights file.
+
+    Args:
+        name: A name of :func:`known_generators`, :func:`known_denoisers` or
+            :func:`bundled_weights`, or the path of a weights file.
+
+    Returns:
+        Its entry; a generator's with ``parameters``, of weights with their ``card``. ``kind`` says
+        which of the three it is.
+
+    Raises:
+        UnknownNameError: If there is no such thing.
+        ValueError: If a file is damaged.
+    """
+    if name in generators.names():
+        parameters = generators.parameters(name)
+        return {"kind": "generator", **_generator(name), "parameters": parameters}
+    if name in denoisers.names():
+        return {"kind": "denoiser", **_denoiser(name), "parameters": denoisers.parameters(name)}
+    shelves = _shelves()
+    path = shelves.get(name, Path(name).expanduser())
+    if path.is_file():
+        shown = name if name in shelves else path.stem
+        return {"kind": "weights", **_weights(shown, path), "card": card(path)}
+    known = [*generators.names(), *denoisers.names(), *shelves]
+    guess = closest(name, known)
+    hint = f"Did you mean '{guess}'?" if guess else f"There are {', '.join(known)}."
+    raise UnknownNameError(
+        f"'{name}' is no generator, denoiser, bundled weights or weights file. {hint}"
+    )
 
 
 def default_weights(generator: str) -> str | None:
@@ -68,7 +87,7 @@ def default_weights(generator: str) -> str | None:
     """
     if not generators.is_trained(generator):
         return None
-    fitting = _fitting(generator)
+    fitting = _fitting(generator, bundled())
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
@@ -79,8 +98,57 @@ def default_weights(generator: str) -> str | None:
     raise ValueError(f"generator '{generator}' has several weights; name {' or '.join(fitting)}.")
 
 
-def _fitting(generator: str) -> list[str]:
-    return [name for name, path in bundled().items() if load_header(path).family == generator]
+def _shelves() -> dict[str, Path]:
+    return {**bundled(), **denoisers.bundled()}
+
+
+def _generator(name: str) -> dict[str, Any]:
+    description = generators.describe(name)
+    weights = _fitting(name, bundled()) if generators.is_trained(name) else None
+    return {
+        "name": name,
+        "accepts": description.accepts,
+        "gives": description.gives,
+        "needs": sorted(_needs(name, weights)),
+        "weights": weights,
+        "summary": description.summary,
+    }
+
+
+def _denoiser(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "weights": _fitting(name, denoisers.bundled()),
+        "summary": denoisers.describe(name),
+    }
+
+
+def _weights(name: str, path: Path) -> dict[str, Any]:
+    header, about = load_header(path), card(path)
+    shots = _shots(header.config)
+    return {
+        "name": name,
+        "family": header.family,
+        "domain": _domain(header.family, header.config),
+        "shots": [{"camera": camera, "iso": iso} for camera, iso in shots],
+        "parameters": about.get("parameters", header.parameters),
+        "license": header.license,
+        "sha256": sha256_of_file(path),
+        "bytes": path.stat().st_size,
+        "metrics": about.get("metrics", {}),
+        "training_data": about.get("training_data", ""),
+    }
+
+
+def _domain(family: str, config: dict[str, Any]) -> str | None:
+    """Return the domain of weights; ``None`` where the family belongs to a missing plug-in."""
+    if family in denoisers.names():
+        return "raw" if config.get("channels") == 4 else "srgb"
+    return generators.describe(family).gives if family in generators.names() else None
+
+
+def _fitting(family: str, shelf: dict[str, Path]) -> list[str]:
+    return [name for name, path in shelf.items() if load_header(path).family == family]
 
 
 def _needs(name: str, weights: list[str] | None) -> frozenset[str]:
@@ -89,6 +157,13 @@ def _needs(name: str, weights: list[str] | None) -> frozenset[str]:
         made = generators.create(name, params={}, weights=bundled()[weights[0]])
         return frozenset(made.needs)
     return frozenset(generators.describe(name).needs)
+
+
+def _shots(config: dict[str, Any]) -> list[tuple[str, int | None]]:
+    """Return every camera and ISO that a configuration knows."""
+    if config.get("configurations"):
+        return [_shot(text) for text in config["configurations"]]
+    return [(camera, iso) for camera in config.get("cameras", []) for iso in config.get("isos", [])]
 
 
 def _shot(configuration: str) -> tuple[str, int | None]:

@@ -53,7 +53,7 @@ class _Piece:
 
 _DENOISER = "denoisers.released:from_released"
 _NOISE_FLOW = "generators.noise_flow.released:from_released"
-_NONCOMMERCIAL = "CC BY-NC-SA 4.0"
+_NONCOMMERCIAL = "CC-BY-NC-SA-4.0"
 # Family -> suffix of the output's name -> what is written there.
 _FAMILIES: dict[str, dict[str, _Piece]] = {
     "dncnn": {"": _Piece("denoisers.released:dncnn_from_released")},

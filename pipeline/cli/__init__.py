@@ -30,7 +30,8 @@ _COMMANDS = {
     "inspect": ("corpora", "Summarise a corpus and draw some of it."),
     "sample": ("sampling", "Put noise on pictures, or make one sample of a corpus again."),
     "audit": ("looking", "Measure clean/noisy pairs and say which are suspect."),
-    "models": ("looking", "List generators and the weights that come with noisemill."),
+    "models": ("weights", "List generators, denoisers and the weights that come with noisemill."),
+    "import-weights": ("weights", "Turn weights that others released into weights files."),
     "schema": ("looking", "Print the JSON Schema of manifests."),
     "doctor": ("looking", "Check that this machine can run noisemill."),
     "submit": ("jobs", "Submit a manifest to a Ray cluster's job server."),
@@ -50,7 +51,7 @@ class _LazyGroup(ErrorGroup):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"pipeline.cli.{_COMMANDS[cmd_name][0]}")
-        command: Any = getattr(module, cmd_name)
+        command: Any = getattr(module, cmd_name.replace("-", "_"))
         return command if isinstance(command, click.Command) else None
 
     def resolve_command(

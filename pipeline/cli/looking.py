@@ -1,16 +1,14 @@
-"""``noisemill audit``, ``models``, ``schema`` and ``doctor``: looking before doing."""
+"""``noisemill audit``, ``schema`` and ``doctor``: looking before doing."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import click
 
-from pipeline.cli.output import counting, print_json, print_table, size_of
+from pipeline.cli.output import counting, print_json, print_table
 
-__all__ = ["audit", "doctor", "models", "schema"]
+__all__ = ["audit", "doctor", "schema"]
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -58,64 +56,6 @@ def audit(
     for reject in found.rejects:
         click.echo(f"refused: {reject.uri}: {reject.detail}", err=True)
     sys.exit(1 if found.rejects or any(row.audit is None for row in rows) else 0)
-
-
-@click.command(short_help="List generators and bundled weights.")
-@_JSON
-def models(as_json: bool) -> None:
-    """List the generators and the trained weights that come with noisemill."""
-    from pipeline.catalogue import bundled_weights, known_generators
-
-    generators, weights = known_generators(), bundled_weights()
-    if as_json:
-        print_json({"generators": generators, "weights": weights})
-        return
-    print_table(
-        ["generator", "domain", "needs", "what it is"],
-        [[g["name"], _domain(g), _needs(g), g["summary"]] for g in generators],
-    )
-    if not weights:
-        click.echo("\nNo weights are bundled.")
-        return
-    click.echo()
-    print_table(
-        ["weights", "generator", "parameters", "size", "licence", "sha256"],
-        [
-            [
-                w["name"],
-                w["family"],
-                f"{w['parameters']:,}",
-                size_of(w["bytes"]),
-                w["license"],
-                w["sha256"][:12],
-            ]
-            for w in weights
-        ],
-    )
-    shots = [[w["name"], *line] for w in weights for line in _by_camera(w["shots"])]
-    if shots:
-        click.echo()
-        print_table(["weights", "know camera", "at ISO"], shots)
-
-
-def _domain(generator: Mapping[str, Any]) -> str:
-    accepts, gives = generator["accepts"], generator["gives"]
-    return str(accepts) if accepts == gives else f"{accepts} to {gives}"
-
-
-def _needs(generator: Mapping[str, Any]) -> str:
-    needs = ", ".join(generator["needs"])
-    if generator["weights"] is None:
-        return needs or "-"
-    # Which of its needs a trained generator has depends on how it is told to sample.
-    return f"weights, {needs} (default)" if needs else "weights"
-
-
-def _by_camera(shots: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    speeds: dict[str, list[str]] = {}
-    for shot in shots:
-        speeds.setdefault(shot["camera"], []).append("-" if not shot["iso"] else str(shot["iso"]))
-    return [[camera, ", ".join(isos)] for camera, isos in speeds.items()]
 
 
 @click.command(short_help="Print the JSON Schema of manifests.")

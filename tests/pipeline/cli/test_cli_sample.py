@@ -11,7 +11,7 @@ import tifffile
 import generators
 from generators.naflow.network import NAFlow, NAFlowConfig
 from generators.weights_file import save_weights
-from pipeline.catalogue import bundled_weights, default_weights, known_generators
+from pipeline.catalogue import default_weights
 from tests.contracts.command import document, noisemill, write_manifest
 
 Texture = Callable[..., np.ndarray]
@@ -186,30 +186,6 @@ def test_the_only_bundled_weights_need_no_naming_and_several_do(
         default_weights("naflow")
     with pytest.raises(ValueError, match="there is no generator 'x'"):
         default_weights("x")
-
-
-@pytest.mark.usefixtures("shelf")
-def test_models_lists_needs_and_what_the_weights_know() -> None:
-    called = noisemill("models")
-    assert called.exit_code == 0
-    lines = [line.split(maxsplit=2) for line in called.stdout.splitlines()]
-    rows = {line[0]: line[2] for line in lines if len(line) == 3}
-    assert rows["naflow"].startswith("weights, reference (default)")
-    assert rows["awgn"].startswith("-")
-    assert "naflow-small  phone        800, 1600" in called.stdout
-    assert "naflow-small  my camera    100" in called.stdout
-    found = document("models")
-    assert found == {"generators": known_generators(), "weights": bundled_weights()}
-    (weights,) = found["weights"]
-    assert weights["shots"][-1] == {"camera": "my camera", "iso": 100}
-    assert len(weights["sha256"]) == 64
-
-
-def test_models_without_weights_says_so(shelf: Path) -> None:
-    for path in shelf.iterdir():
-        path.unlink()
-    assert noisemill("models").stdout.endswith("\nNo weights are bundled.\n")
-    assert document("models")["weights"] == []
 
 
 def test_a_sample_of_a_corpus_is_made_again(tmp_path: Path, photo_folder: Path) -> None:

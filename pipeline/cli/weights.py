@@ -1,0 +1,214 @@
+"""``noisemill models`` and ``import-weights``: what there is, and weights that others released."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.output import count_of, print_json, print_table, size_of
+
+__all__ = ["import_weights", "models"]
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+# Equal to those of pipeline.convert (a test), which --help must not wait for: it imports torch.
+_FAMILIES = (
+    "dncnn",
+    "flow-srgb",
+    "invdn",
+    "naflow",
+    "noise-flow",
+    "noise2noiseflow",
+    "unet",
+)
+_FEW = 6
+
+
+@click.command(
+    "import-weights", short_help="Turn released weights into weights files.", no_args_is_help=True
+)
+@click.argument("family", type=click.Choice(_FAMILIES))
+@click.argument("file")
+@click.option("--out", required=True, help="Weights file to write, NAME.safetensors.")
+@click.option("--license", help="Licence of the weights, if not that of their project.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
+@_JSON
+def import_weights(
+    family: str, file: str, out: str, license: str | None, overwrite: bool, as_json: bool
+) -> None:
+    """Turn FILE, a checkpoint released by the authors of FAMILY, into a weights file with a card.
+
+    Every tensor is mapped; a checkpoint that holds more or less than its network, or asks for
+    Python code to be run, is refused. A joint file (noise2noiseflow) gives two: OUT and
+    OUT-denoiser.
+    """
+    from pipeline.convert import import_weights as convert
+
+    done = convert(family, Path(file).expanduser(), Path(out), license=license, overwrite=overwrite)
+    if as_json:
+        print_json({"weights": [{"path": str(i.path), **i.card} for i in done]})
+        return
+    print_table(
+        ["weights file", "family", "domain", "parameters", "licence"],
+        [
+            [
+                i.path,
+                i.card["family"],
+                i.card["domain"],
+                f"{i.card['parameters']:,}",
+                i.card["license"],
+            ]
+            for i in done
+        ],
+    )
+    if license is None:
+        click.echo("\nThe licence is that of the project's own weights; --license names another.")
+
+
+@click.command(short_help="List generators, denoisers and bundled weights.")
+@click.argument("name", required=False)
+@_JSON
+def models(name: str | None, as_json: bool) -> None:
+    """List the generators, the denoisers, and the trained weights that come with noisemill.
+
+    With NAME (a generator, a denoiser, bundled weights or a weights file) say all about it.
+    """
+    from pipeline.catalogue import (
+        UnknownNameError,
+        bundled_weights,
+        details,
+        known_denoisers,
+        known_generators,
+    )
+
+    if name is not None:
+        try:
+            found = details(name)
+        except UnknownNameError as error:
+            raise click.UsageError(str(error)) from error
+        if as_json:
+            print_json(found)
+        else:
+            _print_details(found)
+        return
+    generators, denoisers, weights = known_generators(), known_denoisers(), bundled_weights()
+    if as_json:
+        print_json({"generators": generators, "denoisers": denoisers, "weights": weights})
+        return
+    print_table(
+        ["generator", "domain", "needs", "what it is"],
+        [[g["name"], _domain(g), ", ".join(_needed(g)) or "-", g["summary"]] for g in generators],
+    )
+    click.echo()
+    print_table(["denoiser", "what it is"], [[d["name"], d["summary"]] for d in denoisers])
+    click.echo()
+    if not weights:
+        click.echo("No weights are bundled.")
+        return
+    print_table(
+        ["weights", "of", "domain", "know", "parameters", "licence"],
+        [
+            [
+                w["name"],
+                w["family"],
+                w["domain"] or "-",
+                _knows(w["shots"]),
+                f"{w['parameters']:,}",
+                w["license"],
+            ]
+            for w in weights
+        ],
+    )
+    click.echo("\n`noisemill models NAME` says all about one of them.")
+
+
+def _print_details(found: Mapping[str, Any]) -> None:
+    if found["kind"] == "weights":
+        _print_weights(found)
+        return
+    lines = [[found["kind"], found["name"]], ["", found["summary"]]]
+    if found["kind"] == "generator":
+        # Which of its needs a trained generator has depends on how it is told to sample.
+        how = " (with default parameters)" if found["weights"] is not None else ""
+        needs = ", ".join(_needed(found)) or "-"
+        lines += [["domain", _domain(found)], ["needs", f"{needs}{how}"]]
+    if found["weights"]:
+        lines.append(["weights", ", ".join(found["weights"])])
+    print_table(["", ""], lines)
+    click.echo()
+    print_table(["parameter", "default"], list(found["parameters"].items()))
+
+
+def _print_weights(found: Mapping[str, Any]) -> None:
+    lines = [
+        ["weights", found["name"]],
+        ["of", found["family"]],
+        ["domain", found["domain"] or "-"],
+        ["parameters", f"{found['parameters']:,}"],
+        ["size", size_of(found["bytes"])],
+        ["licence", found["license"]],
+        ["sha256", found["sha256"]],
+    ]
+    source = found["card"].get("source")
+    if isinstance(source, Mapping):
+        lines.append(["imported from", f"{source.get('file')}, sha256 {source.get('sha256')}"])
+    data = list(_leaves(found["training_data"]))
+    if isinstance(found["training_data"], str):
+        lines += [["trained on", text] for _, text in data]
+        data = []
+    print_table(["", ""], lines)
+    if data:
+        click.echo()
+        print_table(["training data", ""], data)
+    if found["shots"]:
+        click.echo()
+        print_table(["knows camera", "at ISO"], _by_camera(found["shots"]))
+    metrics = list(_leaves(found["metrics"]))
+    if metrics:
+        click.echo()
+        print_table(["metric", "value"], [[key, value] for key, value in metrics])
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield what a card's nested values hold, one line each; long lists are counted."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}, {key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        shown = ", ".join(map(str, value[:_FEW]))
+        yield path, f"{len(value)}: {shown}, ..." if len(value) > _FEW else shown
+    elif isinstance(value, float):
+        yield path, f"{value:.4g}"
+    elif value not in (None, ""):
+        yield path, str(value)
+
+
+def _domain(generator: Mapping[str, Any]) -> str:
+    accepts, gives = generator["accepts"], generator["gives"]
+    return str(accepts) if accepts == gives else f"{accepts} to {gives}"
+
+
+def _needed(generator: Mapping[str, Any]) -> list[str]:
+    return [*(["weights"] if generator["weights"] is not None else []), *generator["needs"]]
+
+
+def _knows(shots: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many cameras and which ISO speeds weights know, in a few words."""
+    if not shots:
+        return "-"
+    cameras = {shot["camera"] for shot in shots}
+    speeds = sorted(shot["iso"] for shot in shots if shot["iso"])
+    text = count_of(len(cameras), "camera")
+    if not speeds:
+        return text
+    span = f"{speeds[0]}" if speeds[0] == speeds[-1] else f"{speeds[0]}-{speeds[-1]}"
+    return f"{text}, ISO {span}"
+
+
+def _by_camera(shots: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    speeds: dict[str, list[str]] = {}
+    for shot in shots:
+        speeds.setdefault(shot["camera"], []).append("-" if not shot["iso"] else str(shot["iso"]))
+    return [[camera, ", ".join(isos)] for camera, isos in speeds.items()]
