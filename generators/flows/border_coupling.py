@@ -107,7 +107,11 @@ class FoldedBorderNet:
     def __call__(self, x: Tensor) -> Tensor:
         """Map ``(B, inputs, H, W)`` to ``(B, outputs, H, W)``."""
         h = conv2d(x, *self.enter, padding=1).relu_()
-        h = conv2d(h, *self.middle).relu_()
+        # As a matrix product, several times faster: a convolution of so few channels mostly moves
+        # them into blocks of eight.
+        weight, bias = self.middle
+        flat = h.view(*h.shape[:2], -1)
+        h = torch.matmul(weight[:, :, 0, 0], flat).add_(bias[:, None]).relu_().view(h.shape)
         made = conv2d(h, *self.leave, padding=1)
         return made.add_(border_response(self.border, (x.shape[2], x.shape[3])))
 

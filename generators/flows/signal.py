@@ -55,8 +55,10 @@ class Labels:
     camera: Tensor
     iso: Tensor
 
-    def __getitem__(self, rows: slice) -> Labels:
-        return Labels(self.camera[rows], self.iso[rows])
+    def select(self, rows: Sequence[int]) -> Labels:
+        """Return the given rows, in the given order."""
+        chosen = torch.tensor(rows, device=self.camera.device)
+        return Labels(self.camera[chosen], self.iso[chosen])
 
 
 class SignalScale(nn.Module, ABC):

@@ -45,14 +45,14 @@ from generators.flows.signal import CellScale, Gain, Labels, SignalDependentScal
 from generators.seeds import patch_seed
 from generators.shots import ShotBatch
 
-__all__ = ["CHANNELS", "RELEASED", "Layer", "NoiseFlow", "NoiseFlowConfig", "Packing"]
+__all__ = ["CHANNELS", "CLOCKWISE", "RELEASED", "Layer", "NoiseFlow", "NoiseFlowConfig", "Packing"]
 
 Layer = Literal["sdn", "nlf", "unc", "gain"]
 Packing = Literal["raster", "clockwise"]
 CHANNELS = 4
 RELEASED: tuple[Layer, ...] = ("sdn", *("unc",) * 4, "gain", *("unc",) * 4)
 # Its own inverse.
-_CLOCKWISE = [0, 1, 3, 2]
+CLOCKWISE = [0, 1, 3, 2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +225,7 @@ class NoiseFlow(nn.Module):
         return self._packed(noise), self._packed(clean.clamp(0.0, 1.0))
 
     def _packed(self, x: Tensor) -> Tensor:
-        return x if self.config.packing == "raster" else x[:, _CLOCKWISE]
+        return x if self.config.packing == "raster" else x[:, CLOCKWISE]
 
 
 def _build(name: Layer, config: NoiseFlowConfig, seed: int) -> list[nn.Module]:

@@ -1,0 +1,176 @@
+"""Noise Flow as a generator: z ~ N(0, I), decoded with the clean image, camera and ISO.
+
+Source: Abdelhamed et al. 2019, "Noise Flow", section 4.4. The released wrappers draw at temperature
+0.6 with norms in training mode (Noise Flow) and at 1 (Noise2NoiseFlow); ours draws at 1 unless told
+otherwise, and always in evaluation mode.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
+from generators.checks import check_number, check_request
+from generators.naflow.network import configuration_name
+from generators.noise_flow.folded import FoldedNoiseFlow
+from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
+from generators.seeds import standard_normal
+from generators.shots import ShotBatch
+from generators.threads import on_threads
+from generators.weights_file import load_state, load_weights
+
+__all__ = ["NoiseFlowGenerator"]
+
+# Rows are decoded a few at a time: what one layer leaves is in the cache when the next reads it.
+_PIXELS = 1 << 14
+
+
+@final
+class NoiseFlowGenerator:
+    """A small normalizing flow over raw noise, conditioned on clean image, camera and ISO.
+
+    Args:
+        model: The trained network.
+        camera: Camera of every row, for photographs without metadata.
+        iso: ISO of every row, likewise.
+        temperature: Factor on the latent's deviation; 1 samples the model.
+
+    Raises:
+        ValueError: If a parameter is out of range, or the weights do not know the camera or ISO.
+    """
+
+    name = "noise-flow"
+    revision = 1
+    accepts: Domain = "raw"
+    gives: Domain = "raw"
+    needs: frozenset[Need] = frozenset({"camera", "iso"})
+
+    def __init__(
+        self,
+        model: NoiseFlow,
+        *,
+        camera: str | None = None,
+        iso: int | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        self._temperature = check_number("temperature", temperature, low=0.0)
+        self._model = model.eval().requires_grad_(False)
+        self._camera, self._iso = camera, iso
+        needs: set[Need] = set()
+        needs |= {"camera"} if camera is None else set()
+        needs |= {"iso"} if iso is None else set()
+        self.needs = frozenset(needs)
+        config = model.config
+        some = (
+            config.cameras[0] if camera is None else camera,
+            config.isos[0] if iso is None else iso,
+        )
+        model.labels(ShotBatch.same(1, camera=some[0], iso=some[1]))  # refuses what is not known
+        self._device = next(model.parameters()).device
+        self._folded = FoldedNoiseFlow(model)
+
+    @classmethod
+    def from_weights(
+        cls,
+        path: Path,
+        *,
+        camera: str | None = None,
+        iso: int | None = None,
+        temperature: float = 1.0,
+    ) -> NoiseFlowGenerator:
+        """Load a weights file; parameters as in the constructor.
+
+        Raises:
+            ValueError: If the file is damaged or of another family, or a parameter is wrong.
+        """
+        weights = load_weights(path, family="noise-flow")
+        try:
+            model = NoiseFlow(NoiseFlowConfig.from_dict(weights.config))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: its configuration cannot be read ({error})") from error
+        load_state(model, weights, path)
+        return cls(model, camera=camera, iso=iso, temperature=temperature)
+
+    @property
+    def configurations(self) -> tuple[str, ...]:
+        """Names ``camera_ISO`` that the weights know."""
+        config = self._model.config
+        return tuple(configuration_name(c, i) for c in config.cameras for i in config.isos)
+
+    def place(self, device: str) -> None:
+        """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
+        self._device = torch.device(device)
+        self._model.to(self._device)
+        self._folded = FoldedNoiseFlow(self._model)
+
+    def sample(self, request: NoiseRequest) -> NoiseSample:
+        """Draw a latent for each row and decode it with the row's clean image.
+
+        Args:
+            request: Packed raw, four channels, any height and width.
+
+        Returns:
+            Noisy images, unclipped, on the CPU.
+
+        Raises:
+            ValueError: If the request lacks what :attr:`needs` names, or names a camera or ISO
+                that the weights do not know.
+        """
+        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
+        shots = self._shots(request.context.shots)
+        labels = self._model.labels(shots)
+        clean = request.context.clean
+        rows, shape = len(clean), clean.shape[1:]
+        part = rows
+        if self._device.type == "cpu":
+            part = max(1, _PIXELS // (shape[1] * shape[2]))
+
+        def one(start: int) -> Tensor:
+            # Always equally many rows: convolutions of another batch size round otherwise.
+            mine = [min(start + row, rows - 1) for row in range(part)]
+            kept = min(part, rows - start)
+            z = torch.empty((part, *shape))
+            z[:kept] = standard_normal([request.seeds[row] for row in mine[:kept]], shape, "latent")
+            z[kept:] = 0.0
+            noise = self._folded.decode(
+                z.mul_(self._temperature).to(self._device),
+                clean[mine].to(self._device),
+                labels.select(mine),
+            )
+            return clean[start : start + kept] + noise[:kept].cpu()
+
+        noisy = torch.cat(on_threads(one, range(0, rows, part)))
+        names = zip(shots.camera, shots.iso, strict=True)
+        params = [{"configuration": configuration_name(str(c), int(i or 0))} for c, i in names]
+        return NoiseSample(clean=clean, noisy=noisy.clone(), params=params)
+
+    @torch.no_grad()
+    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+        """Return log p(noisy | clean, camera, ISO), ``(B,)`` in nats, white level 1.
+
+        Args:
+            noisy: ``(B, 4, H, W)`` float32.
+            context: Clean images and shots.
+
+        Raises:
+            ValueError: If the shapes differ or the weights do not know a camera or ISO.
+        """
+        labels = self._model.labels(self._shots(context.shots))
+        clean = context.clean
+        if noisy.shape != clean.shape:
+            raise ValueError(
+                f"noisy is {tuple(noisy.shape)} and clean {tuple(clean.shape)}; a density needs "
+                "equal shapes."
+            )
+        noise = (noisy - clean).to(self._device)
+        return self._model.log_prob(noise, clean.to(self._device), labels).cpu()
+
+    def _shots(self, shots: ShotBatch) -> ShotBatch:
+        """Return the rows' shots as the parameters ``camera`` and ``iso`` have them."""
+        camera = shots.camera if self._camera is None else (self._camera,) * len(shots)
+        iso = shots.iso if self._iso is None else (self._iso,) * len(shots)
+        return ShotBatch(camera=camera, iso=iso)
