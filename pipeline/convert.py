@@ -3,7 +3,7 @@
 A checkpoint is read as tensors only: one that asks for Python code to be run is refused, unread.
 Each family has a function that maps the released names to ours and uses every tensor. What it makes
 is written next to its final place, loaded from there as anybody will load it, and only then given
-its name; so a folder holds all files of an import or none.
+its name; so an import that fails leaves nothing behind.
 
 Beside each file lies a card: the source file's name and SHA-256, the licence, what the weights are.
 """
@@ -315,6 +315,8 @@ def _pickled(path: Path) -> Any:
                 "torch.save(checkpoint['state_dict'], ...)."
             ) from error
         raise ValueError(_damaged(path)) from error
+    except PermissionError:
+        raise
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(_damaged(path)) from error
 
