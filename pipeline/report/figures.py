@@ -24,6 +24,7 @@ from pipeline.report.collect import ImagePair, Patch, white_scaled
 from pipeline.report.measure import NoiseProfile
 
 __all__ = [
+    "INK",
     "NOISE_GAIN",
     "PALETTE",
     "correlation_svg",
@@ -32,8 +33,10 @@ __all__ = [
     "gallery_png",
     "histogram_svg",
     "image_uri",
+    "new_figure",
     "noise_picture",
     "picture",
+    "svg",
     "variance_svg",
 ]
 
@@ -41,20 +44,20 @@ NOISE_GAIN = 5.0
 MAX_SHOWN = 96
 # Middle lightness: readable on white and on black.
 PALETTE = ("#3b82c4", "#d9822b", "#3a9d6a", "#a763c9", "#cc5252", "#8f7f2f", "#4aa3a3", "#7a7f8a")
-_INK = "#0a0b0c"  # stands for the page's text colour until the SVG is in the page
+INK = "#0a0b0c"  # stands for the page's text colour until the SVG is in the page
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "noisemill",
     "font.family": "sans-serif",
     "font.size": 9.0,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "legend.frameon": False,
@@ -84,9 +87,9 @@ def picture(pixels: Array, domain: str = "srgb") -> Array:
     return _eight_bits(values)
 
 
-def noise_picture(pair: ImagePair) -> Array:
+def noise_picture(pair: ImagePair, gain: float = NOISE_GAIN) -> Array:
     """Return noise amplified around mid-grey, ``(H, W, 3)`` uint8."""
-    return _eight_bits(0.5 + NOISE_GAIN * _three_channels(pair.noise))
+    return _eight_bits(0.5 + gain * _three_channels(pair.noise))
 
 
 def image_uri(pixels: Array) -> str:
@@ -96,7 +99,7 @@ def image_uri(pixels: Array) -> str:
 
 def histogram_svg(noise: NoiseProfile, real: NoiseProfile | None, color: str) -> str:
     """Draw the histogram of noise values over that of real noise."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     levels = np.array(noise.histogram.edges) * 255.0
     centres = (levels[:-1] + levels[1:]) / 2
     axes.fill_between(
@@ -104,34 +107,34 @@ def histogram_svg(noise: NoiseProfile, real: NoiseProfile | None, color: str) ->
     )
     reach = noise.moments.result().std
     if real is not None:
-        axes.step(centres, real.histogram.result() / 255.0, where="mid", color=_INK, linewidth=1)
+        axes.step(centres, real.histogram.result() / 255.0, where="mid", color=INK, linewidth=1)
         reach = max(reach, real.moments.result().std)
     limit = max(4.0, min(4.0 * reach * 255.0, 255.0))
     axes.set_xlim(-limit, limit)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("noise, grey levels")
     axes.set_ylabel("fraction per level")
-    return _svg(figure)
+    return svg(figure)
 
 
 def variance_svg(noise: NoiseProfile, real: NoiseProfile | None, color: str) -> str:
     """Draw the variance of noise against the clean value."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     _curve(axes, noise, color=color, marker="o", markersize=3, linewidth=1.5)
     if real is not None:
-        _curve(axes, real, color=_INK, linewidth=1)
+        _curve(axes, real, color=INK, linewidth=1)
     axes.set_xlim(0, 255)
     axes.set_ylim(bottom=0)
     axes.set_xticks([0, 64, 128, 192, 255])
     axes.set_xlabel("clean value, grey levels")
     axes.set_ylabel("variance, grey levels²")
-    return _svg(figure)
+    return svg(figure)
 
 
 def correlation_svg(noise: NoiseProfile, real: NoiseProfile | None) -> str:
     """Draw the autocorrelation map, beside the real one where there is one."""
     maps = [("generated", noise)] + ([("real", real)] if real is not None else [])
-    figure, all_axes = _figure(columns=len(maps))
+    figure, all_axes = new_figure(columns=len(maps))
     for axes, (title, profile) in zip(np.atleast_1d(all_axes), maps, strict=True):
         found = profile.correlation.result()
         reach = found.shape[0] // 2
@@ -147,13 +150,13 @@ def correlation_svg(noise: NoiseProfile, real: NoiseProfile | None) -> str:
         axes.set_xlabel(f"right {right:.2f}\ndown {down:.2f}")
         axes.set_xticks([-reach, 0, reach])
         axes.set_yticks([-reach, 0, reach])
-    return _svg(figure)
+    return svg(figure)
 
 
 def covariance_svg(noise: NoiseProfile, real: NoiseProfile | None) -> str:
     """Draw the channel covariance in squared grey levels, coloured by correlation."""
     maps = [("generated", noise)] + ([("real", real)] if real is not None else [])
-    figure, all_axes = _figure(columns=len(maps))
+    figure, all_axes = new_figure(columns=len(maps))
     names = {1: ["grey"], 3: ["R", "G", "B"], 4: ["R", "G1", "G2", "B"]}[noise.channels]
     for axes, (title, profile) in zip(np.atleast_1d(all_axes), maps, strict=True):
         covariance = profile.covariance.result() * 255.0**2
@@ -169,7 +172,7 @@ def covariance_svg(noise: NoiseProfile, real: NoiseProfile | None) -> str:
         axes.set_xticks(range(len(names)), names)
         axes.set_yticks(range(len(names)), names)
         axes.tick_params(length=0)
-    return _svg(figure)
+    return svg(figure)
 
 
 def gallery_png(patches: Sequence[Patch], generators: Sequence[str], *, scale: int = 2) -> bytes:
@@ -270,9 +273,10 @@ def _png(pixels: Array) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(columns: int = 1) -> tuple[Any, Any]:
+def new_figure(columns: int = 1, *, width: float = 3.3) -> tuple[Any, Any]:
+    """Return an empty figure, ``width`` by 2.2 inches, and its axes side by side."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(3.3, 2.2), layout="constrained")
+        figure = Figure(figsize=(width, 2.2), layout="constrained")
         return figure, figure.subplots(1, columns)
 
 
@@ -288,13 +292,13 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{round(value, 1) + 0.0:.1f}"
 
 
-def _svg(figure: Any) -> str:
+def svg(figure: Any) -> str:
     """Return the figure as an SVG element that takes its width and text colour from the page."""
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     # The page's own font and size: names of fonts that the reader may lack are taken out.
     text = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", text)

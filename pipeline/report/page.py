@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import yaml
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.corpus import CorpusIndex
 from pipeline.metrics.kld import KldConvention
 from pipeline.report import figures
 from pipeline.report.collect import ImagePair, Patch, ReportSamples, white_scaled
+from pipeline.report.layout import label, layout, plain
 from pipeline.report.measure import (
     REAL,
     CellTable,
@@ -93,15 +91,7 @@ def render_report(
         verified: Whether every checksum was found right; ``None`` if nobody looked.
         convention: KLD convention of the tables.
     """
-    # Everything is escaped: names of files, cameras and generators come from outside.
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        {"count": _count, "size": _size, "time": _time, "sig": _sig, "fixed": _fixed}
-    )
-    source = files("pipeline.report").joinpath("template.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
+    return layout("template.html.j2").render(
         **_facts(index),
         verified=verified,
         rejects=_reject_reasons(rejects),
@@ -181,7 +171,7 @@ def _facts(index: CorpusIndex) -> dict[str, Any]:
         "generators": index.generators,
         "sources": index.sources,
         "seed": index.seed,
-        "hardware": {_label(k): _plain(value) for k, value in index.hardware.items() if value},
+        "hardware": {label(k): plain(value) for k, value in index.hardware.items() if value},
         "software": {key: value for key, value in index.software.items() if value},
         "git": index.git,
         "hashes": {"manifest": index.manifest_sha256, "plan": index.plan_sha256},
@@ -325,46 +315,3 @@ def _short_params(params: Mapping[str, Any]) -> str:
         if len(text) <= 24:
             parts.append(f"{key} {text}")
     return ", ".join(parts[:3])
-
-
-def _label(key: str) -> str:
-    words = key.replace("_", " ").replace("cpu", "CPU").replace("gpu", "GPU")
-    return words[:1].upper() + words[1:]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value)
-    return str(value)
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _size(value: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _sig(value: float | None, digits: int = 3) -> str:
-    """Return a number to a few significant digits, and a dash for none."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}g}"
-
-
-def _fixed(value: float | None, digits: int = 2) -> str:
-    if value is None or math.isnan(value):
-        return "–"
-    # Adding 0 after rounding turns -0.0 into 0.0.
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")

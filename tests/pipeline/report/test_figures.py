@@ -79,7 +79,7 @@ def test_diagrams_are_svg_in_the_colour_of_the_page(samples: ReportSamples) -> N
         assert "viewBox" in element.attrib
         assert not {"width", "height"} & element.attrib.keys()
         assert "currentColor" in text
-        assert figures._INK not in text
+        assert figures.INK not in text
 
 
 def test_diagrams_and_gallery_are_the_same_every_time(samples: ReportSamples) -> None:

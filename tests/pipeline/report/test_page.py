@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline.report import collect_samples, figures, render_report, write_report
-from pipeline.report.page import _fixed, _size, _time, pick_gallery
+from pipeline.report.layout import fixed, size, time
+from pipeline.report.page import pick_gallery
 from pipeline.storage import publish
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -216,8 +217,8 @@ def test_report_and_gallery_are_published_with_the_rejects(
 
 
 def test_numbers_are_written_for_people() -> None:
-    assert [_size(n) for n in (0, 999, 1500, 123_456_789)] == [
+    assert [size(n) for n in (0, 999, 1500, 123_456_789)] == [
         "0 bytes", "999 bytes", "1.5 kB", "123 MB",
     ]  # fmt: skip
-    assert [_time(s) for s in (1.25, 83, 7260)] == ["1.2 s", "1 min 23 s", "2 h 1 min"]
-    assert [_fixed(v) for v in (-0.001, -1.5, float("nan"), None)] == ["0.00", "−1.50", "–", "–"]
+    assert [time(s) for s in (1.25, 83, 7260)] == ["1.2 s", "1 min 23 s", "2 h 1 min"]
+    assert [fixed(v) for v in (-0.001, -1.5, float("nan"), None)] == ["0.00", "−1.50", "–", "–"]
