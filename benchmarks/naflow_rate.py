@@ -32,10 +32,10 @@ from pipeline.manifest.models import PairsSource, Splits
 from pipeline.metrics import kld
 from pipeline.sources import scan
 
-__all__ = ["measure"]
+__all__ = ["THREADS", "measure", "real_blocks", "unit"]
 
 Precision = Literal["float32", "bf16"]
-_THREADS = 2
+THREADS = 2
 _SHAPES = ((32, 64), (8, 160))
 _RELEASED = {(32, 64): 4.1, (8, 160): 7.5}
 _SHARE: dict[Precision, float] = {"float32": 0.5, "bf16": 0.25}
@@ -45,7 +45,7 @@ _BLOCK = 256
 def measure(effort: Effort, folder: Path) -> list[Line]:
     """Return times in units, the folding's error and the KLD's difference between precisions."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(min(_THREADS, effort.threads))
+    torch.set_num_threads(min(THREADS, effort.threads))
     try:
         path = naflow_weights(folder)
         lines = [line for shape in _SHAPES for line in _times(path, shape, effort)]
@@ -66,7 +66,7 @@ def _times(path: Path, shape: tuple[int, int], effort: Effort) -> list[Line]:
     }
     model = _model(path)
     folded = {p: FoldedNAFlow(model, dtype=_dtype(p)) for p in made}
-    runs: list[Callable[[], object]] = [_unit(share)]
+    runs: list[Callable[[], object]] = [unit(share)]
     runs += [lambda g=made[p]: g.sample(request) for p in made]  # type: ignore[misc]
     runs += [lambda f=folded[p]: f.decode(latent, request.context.clean) for p in made]  # type: ignore[misc]
     # Many short rounds: what else the machine does comes and goes in fractions of a second.
@@ -97,7 +97,7 @@ def _times(path: Path, shape: tuple[int, int], effort: Effort) -> list[Line]:
     return lines
 
 
-def _unit(share: float) -> Callable[[], Tensor]:
+def unit(share: float) -> Callable[[], Tensor]:
     """Return one convolution, on a share of its rows."""
     image = standard_normal(range(max(1, round(32 * share))), (64, 64, 64), "unit")
     weight = 0.05 * standard_normal(range(64), (64, 3, 3), "unit-weight")
@@ -127,7 +127,7 @@ def _kld_difference(path: Path, effort: Effort) -> Line:
     """Return how much further from the noise of real pairs bfloat16 is than float32."""
     blocks = effort.of(16)
     side = _BLOCK if blocks > 1 else 64
-    real = _real_blocks(blocks, side)
+    real = real_blocks(blocks, side)
     if real is None:
         clean = uniform(range(blocks), (3, 1, 1), "clean").expand(-1, 3, side, side)
         noise, told = _sampled(path, clean, None, "float32", first=blocks), "another draw"
@@ -158,7 +158,7 @@ def _sampled(
     return torch.cat(noise)
 
 
-def _real_blocks(count: int, side: int) -> tuple[Tensor, Tensor] | None:
+def real_blocks(count: int, side: int) -> tuple[Tensor, Tensor] | None:
     """Return clean and noisy blocks of the PolyU pairs for validation; None where they are not."""
     default = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
     folder = Path(os.environ.get("NOISEMILL_DATA", default)).resolve() / "polyu"

@@ -14,6 +14,7 @@ __all__ = ["BENCHMARKS", "run"]
 BENCHMARKS = {
     "pipeline": ("pipeline_rate", "Whole pipeline against a bare loop over the generator."),
     "flow-srgb-sampling": ("flow_srgb_rate", "Flow-sRGB sampling in units of one 3x3 convolution."),
+    "naflow-encoding": ("naflow_encoding", "NAFlow's density in units of one 3x3 convolution."),
     "naflow-sampling": ("naflow_rate", "NAFlow sampling in units of one 3x3 convolution."),
     "memory": ("memory", "Peak memory at 20,000 patches over that at 2,000."),
     "plan-million": ("planning", "Planning one million patches."),
