@@ -6,8 +6,9 @@ Notation: x is a clean value with white at 1, e the noise, K the number of confi
 
     NLL a dimension = mean of (ln(2 pi v) + e^2 / v) / 2
 
-The parameters are ln beta1 and ln beta2, ``(K,)`` each: they stay positive, and a step changes them
-by a share, which suits numbers between 1e-7 and 1e-2.
+The parameters are a tenth of ln beta1 and of ln beta2, ``(K,)`` each. So they stay positive, a step
+changes them by a share, which suits numbers between 1e-7 and 1e-2, and at the learning rates of the
+networks that train beside them (1e-3, 1e-4) by up to a hundredth a step, not a thousandth.
 
 ``distribution`` says which noise of this variance samples and their density have: normal numbers,
 or photons counted with a gain of beta1 and read out with a standard deviation of sqrt(beta2). Both
@@ -40,6 +41,7 @@ __all__ = ["NLF", "Distribution", "NLFConfig"]
 Distribution = Literal["gaussian", "poisson-gaussian"]
 
 _START = NoiseLevel(1e-3, 1e-4)
+_PACE = 10.0  # ln beta a unit of the parameters
 _LOG_2PI = math.log(2.0 * math.pi)
 
 
@@ -95,12 +97,13 @@ class NLF(nn.Module):
         super().__init__()
         self.config = config
         count = len(config.configurations)
-        self.log_beta1 = nn.Parameter(torch.full((count,), math.log(_START.beta1)))
-        self.log_beta2 = nn.Parameter(torch.full((count,), math.log(_START.beta2)))
+        self.beta1 = nn.Parameter(torch.full((count,), math.log(_START.beta1) / _PACE))
+        self.beta2 = nn.Parameter(torch.full((count,), math.log(_START.beta2) / _PACE))
 
     def levels(self) -> dict[str, NoiseLevel]:
         """Return beta1 and beta2 of each configuration."""
-        pairs = torch.stack([self.log_beta1, self.log_beta2]).detach().double().exp().T.tolist()
+        stored = torch.stack([self.beta1, self.beta2]).detach().double()
+        pairs = (_PACE * stored).exp().T.tolist()
         return {
             name: NoiseLevel(*pair)
             for name, pair in zip(self.config.configurations, pairs, strict=True)
@@ -121,8 +124,8 @@ class NLF(nn.Module):
                 )
             if not min(level) > 0:
                 raise ValueError(f"beta1 and beta2 of {name} must be > 0; they are {tuple(level)}.")
-            self.log_beta1[known[name]] = math.log(level.beta1)
-            self.log_beta2[known[name]] = math.log(level.beta2)
+            self.beta1[known[name]] = math.log(level.beta1) / _PACE
+            self.beta2[known[name]] = math.log(level.beta2) / _PACE
 
     def rows(self, shots: ShotBatch) -> Tensor:
         """Return the index of each row's configuration, ``(B,)`` int64.
@@ -141,7 +144,7 @@ class NLF(nn.Module):
                     f"knows {', '.join(_readable(name) for name in known)}."
                 )
             rows.append(known[name])
-        return torch.tensor(rows, device=self.log_beta1.device)
+        return torch.tensor(rows, device=self.beta1.device)
 
     def variance(self, clean: Tensor, shots: ShotBatch) -> Tensor:
         """Return the variance of the noise at each value of ``clean``, same shape.
@@ -151,7 +154,7 @@ class NLF(nn.Module):
         """
         rows = self.rows(shots)
         beta1, beta2 = (
-            log[rows].exp()[:, None, None, None] for log in (self.log_beta1, self.log_beta2)
+            (_PACE * stored[rows]).exp()[:, None, None, None] for stored in (self.beta1, self.beta2)
         )
         return beta1 * clean.clamp_min(0.0) + beta2
 

@@ -129,7 +129,7 @@ def test_the_noise_model_and_the_denoiser_get_better_without_a_clean_image() -> 
         shots=held_out.shots, labels=held_out.labels, noisy=held_out.noisy, clean=clean
     )
     before = task.measure(with_clean, 0)
-    train(task, 60, denoiser=1e-3, model=0.05)
+    train(task, 60, denoiser=1e-3, model=0.005)
     after = task.measure(with_clean, 0)
     assert after["nll"] < before["nll"]
     assert after["denoiser_mse"] < 1.05 * before["denoiser_mse"]
@@ -161,7 +161,7 @@ def test_the_self_objective_collapses_when_nothing_holds_it_and_the_crossed_does
     shares = {}
     for objective in ("crossed", "self"):
         task = nlf_task(objective=objective, lambda_=1.0, keep=0.1)
-        train(task, 60, denoiser=0.02, model=0.1)
+        train(task, 60, denoiser=0.02, model=0.01)
         task.finish(lambda step: noisy_batch(step)[0])
         shares[objective] = task.findings()
     assert "collapse" in shares["self"]

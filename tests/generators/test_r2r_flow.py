@@ -97,7 +97,13 @@ def test_the_level_is_learnt_from_single_images(start: float) -> None:
     task = make_task(noise_model="nlf", alpha=1.0)
     w = start * STD**2
     table(task).set_levels({"S6_00800": NoiseLevel(0.5 * w / LEVEL, 0.5 * w)})
-    optimiser = torch.optim.Adam(task.module.parameters(), lr=0.05)
+    rates = {"denoiser": 0.05, "noise_model": 0.005}
+    optimiser = torch.optim.Adam(
+        [
+            {"params": list(task.module.get_submodule(name).parameters()), "lr": rate}
+            for name, rate in rates.items()
+        ]
+    )
     for step in range(120):
         optimiser.zero_grad()
         task.loss(flat_batch(step), step).backward()  # type: ignore[no-untyped-call]
