@@ -1,7 +1,13 @@
 """FINO as a generator: the noise of a reference, put on another photograph.
 
-    z_c = content code of the clean image;   z_n = noise code of the noisy reference
-    noisy = flow^-1(z_c, z_n)
+With x' the clean image, y the noisy reference, x its clean partner and S a shuffle of positions,
+
+    code         noisy = flow^-1(c_x', S[n_y])                   the paper's transfer
+    difference   noisy = flow^-1(c_x', n_x' + S[n_y - n_x])
+
+Training leaves some fine detail of the picture in its noise code. ``difference`` moves none of it
+to another place or picture, and without noise it returns x' exactly. Where y is the noisy partner
+of x' itself and nothing is shuffled, the two are the same.
 
 This is a *transfer*: the result follows the reference's own noise field as far as the noise code
 carries it. With ``shuffle="none"`` one reference gives one noise, whatever the seed; and where the
@@ -23,8 +29,9 @@ the part of its correlation that the code does not hold.
 
 Reference and clean image may differ in size: codes are cropped, or repeated where they are smaller.
 
-Source: "FINO: Flow-based Joint Image and Noise Model", section 3, for the exchange of codes;
-shuffling and level are ours, ``shuffle="none", level="none"`` is the paper's transfer.
+Source: "FINO: Flow-based Joint Image and Noise Model", section 3, for the exchange of codes; the
+difference, shuffling and level are ours. The paper's transfer is ``transfer="code"``,
+``shuffle="none"``, ``level="none"``.
 """
 
 from __future__ import annotations
@@ -42,8 +49,9 @@ from generators.checks import check_choice, check_request
 from generators.fino.network import Codes, Fino, load_fino
 from generators.seeds import stream_rng
 
-__all__ = ["FINOGenerator", "Level", "Shuffle"]
+__all__ = ["FINOGenerator", "Level", "Shuffle", "Transfer"]
 
+Transfer = Literal["difference", "code"]
 Shuffle = Literal["none", "roll", "positions"]
 Level = Literal["reference", "none"]
 # A code that loses more than this holds no noise to speak of: scaling would show its errors.
@@ -56,6 +64,7 @@ class FINOGenerator:
 
     Args:
         model: The trained network.
+        transfer: ``difference`` or ``code``, see :mod:`generators.fino.sampling`.
         shuffle: How new noise is made of the reference's code: ``roll``, ``positions`` or ``none``.
         level: ``reference`` scales the noise to the reference's own level, ``none`` leaves it as
             decoded.
@@ -72,24 +81,35 @@ class FINOGenerator:
     needs: frozenset[Need] = frozenset({"reference"})
 
     def __init__(
-        self, model: Fino, *, shuffle: Shuffle = "roll", level: Level = "reference"
+        self,
+        model: Fino,
+        *,
+        transfer: Transfer = "difference",
+        shuffle: Shuffle = "roll",
+        level: Level = "reference",
     ) -> None:
+        check_choice("transfer", transfer, get_args(Transfer))
         check_choice("shuffle", shuffle, get_args(Shuffle))
         check_choice("level", level, get_args(Level))
         self._model = model.eval().requires_grad_(False)
-        self._shuffle, self._level = shuffle, level
+        self._transfer, self._shuffle, self._level = transfer, shuffle, level
         self._device = next(model.parameters()).device
 
     @classmethod
     def from_weights(
-        cls, path: Path, *, shuffle: Shuffle = "roll", level: Level = "reference"
+        cls,
+        path: Path,
+        *,
+        transfer: Transfer = "difference",
+        shuffle: Shuffle = "roll",
+        level: Level = "reference",
     ) -> FINOGenerator:
         """Load a weights file; parameters as in the constructor.
 
         Raises:
             ValueError: If the file is damaged or of another family, or a parameter is wrong.
         """
-        return cls(load_fino(path), shuffle=shuffle, level=level)
+        return cls(load_fino(path), transfer=transfer, shuffle=shuffle, level=level)
 
     @property
     def multiple(self) -> int:
@@ -120,13 +140,18 @@ class FINOGenerator:
         self._model.config.check_image(clean, name="clean")
         reference, partner = self._reference(request)
         here, there = clean.to(self._device), partner.to(self._device)
-        content = self._model.encode(here).content
-        code = self._model.encode(reference.to(self._device)).noise
-        shuffled, params = self._shuffled(code, request.seeds, (content.shape[2], content.shape[3]))
-        noise = self._model.decode(Codes(content, shuffled)) - here
+        noisy_code = self._model.encode(reference.to(self._device)).noise
+        codes = self._model.encode(here)
+        partner_codes = codes if torch.equal(there, here) else self._model.encode(there)
+        size = (codes.noise.shape[2], codes.noise.shape[3])
+        if self._transfer == "difference":
+            moved, params = self._shuffled(noisy_code - partner_codes.noise, request.seeds, size)
+            moved = codes.noise + moved
+        else:
+            moved, params = self._shuffled(noisy_code, request.seeds, size)
+        noise = self._model.decode(Codes(codes.content, moved)) - here
         if self._level == "reference":
-            own = content if torch.equal(there, here) else self._model.encode(there).content
-            carried = self._model.decode(Codes(own, code)) - there
+            carried = self._model.decode(Codes(partner_codes.content, noisy_code)) - there
             factor = (_spread(reference.to(there) - there) / _spread(carried)).clamp(max=_MOST)
             # Only the deviation is scaled: an error in brightness would grow with it.
             mean = noise.mean(dim=(2, 3), keepdim=True)
