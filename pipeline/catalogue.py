@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ __all__ = [
     "details",
     "known_denoisers",
     "known_generators",
+    "shots_of",
 ]
 
 
@@ -98,6 +100,13 @@ def default_weights(generator: str) -> str | None:
     raise ValueError(f"generator '{generator}' has several weights; name {' or '.join(fitting)}.")
 
 
+def shots_of(config: Mapping[str, Any]) -> list[tuple[str, int | None]]:
+    """Return every camera and ISO that the configuration of a network knows."""
+    if config.get("configurations"):
+        return [_shot(text) for text in config["configurations"]]
+    return [(camera, iso) for camera in config.get("cameras", []) for iso in config.get("isos", [])]
+
+
 def _shelves() -> dict[str, Path]:
     return {**bundled(), **denoisers.bundled()}
 
@@ -125,7 +134,7 @@ def _denoiser(name: str) -> dict[str, Any]:
 
 def _weights(name: str, path: Path) -> dict[str, Any]:
     header, about = load_header(path), card(path)
-    shots = _shots(header.config)
+    shots = shots_of(header.config)
     return {
         "name": name,
         "family": header.family,
@@ -140,7 +149,7 @@ def _weights(name: str, path: Path) -> dict[str, Any]:
     }
 
 
-def _domain(family: str, config: dict[str, Any]) -> str | None:
+def _domain(family: str, config: Mapping[str, Any]) -> str | None:
     """Return the domain of weights; ``None`` where the family belongs to a missing plug-in."""
     if family in denoisers.names():
         return "raw" if config.get("channels") == 4 else "srgb"
@@ -157,13 +166,6 @@ def _needs(name: str, weights: list[str] | None) -> frozenset[str]:
         made = generators.create(name, params={}, weights=bundled()[weights[0]])
         return frozenset(made.needs)
     return frozenset(generators.describe(name).needs)
-
-
-def _shots(config: dict[str, Any]) -> list[tuple[str, int | None]]:
-    """Return every camera and ISO that a configuration knows."""
-    if config.get("configurations"):
-        return [_shot(text) for text in config["configurations"]]
-    return [(camera, iso) for camera in config.get("cameras", []) for iso in config.get("isos", [])]
 
 
 def _shot(configuration: str) -> tuple[str, int | None]:

@@ -28,8 +28,10 @@ from torch import Tensor, nn
 
 import denoisers
 import generators
+from generators.naflow.network import configuration_name
 from generators.training import Part
 from generators.weights_file import save_weights, sha256_of_file
+from pipeline.catalogue import shots_of
 from pipeline.manifest.mistakes import closest
 from pipeline.provenance import software_versions
 
@@ -276,7 +278,10 @@ def _write(path: Path, part: Part, *, license: str, origin: Mapping[str, str]) -
         "parameters": parameters,
         "sha256": sha256,
         "license": license,
-        "configurations": list(part.config.get("configurations", [])),
+        "configurations": [
+            camera if iso is None else configuration_name(camera, iso)
+            for camera, iso in shots_of(part.config)
+        ],
         "training_data": "",
         "source": dict(origin),
         "software": software_versions(),

@@ -349,6 +349,7 @@ def test_released_files_are_imported(name: str, data_dir: Path, tmp_path: Path) 
         assert (imported.card["family"], imported.card["license"]) == (kind, license)
         assert parameters is None or imported.card["parameters"] == parameters
         assert imported.card["source"]["sha256"] == sha256_of_file(path)
+        assert len(imported.card["configurations"]) == (25 if kind == "noise-flow" else 0)
 
 
 def test_the_command_offers_every_family() -> None:
