@@ -56,9 +56,11 @@ _TASKS = {
     "fino": "generators.fino.training:FINOTask",
     "flow-srgb": "generators.flow_srgb.training:FlowSRGBTask",
     "glow": "generators.glow.training:GlowTask",
+    "invdn": "generators.invdn.training:InvDNTask",
     "naflow": "generators.naflow.training:NAFlowTask",
     "nlf": "generators.nlf.training:NLFTask",
     "nlf-noisy-pairs": "generators.nlf.training:NoisyPairNLFTask",
+    "noise-flow": "generators.noise_flow.training:NoiseFlowTask",
     "noise2noise-flow": "generators.noise2noise_flow:Noise2NoiseFlowTask",
     "r2r-flow": "generators.r2r_flow:R2RFlowTask",
 }
