@@ -156,11 +156,8 @@ class Fino(Bijection):
         """
         self.config.check_image(images)
         latent, _ = self._run(images, "forward", memory)
-        content, noise = latent.split(
-            [self.config.latent_channels - self.config.noise_channels, self.config.noise_channels],
-            dim=1,
-        )
-        return Codes(content, noise)
+        at = self.config.latent_channels - self.config.noise_channels
+        return Codes(latent[:, :at], latent[:, at:])
 
     def decode(self, codes: Codes, *, memory: Memory = "keep") -> Tensor:
         """Return the images ``(B, 3, H, W)`` of codes, which may come from different images."""

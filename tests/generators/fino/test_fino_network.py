@@ -147,13 +147,12 @@ def test_the_losses_are_what_their_formulas_say() -> None:
         reconstruction = (noise - (noisy - clean)).abs().mean() + (cleaned - clean).abs().mean()
         content = (x.content - y.content).abs().mean()
         correlation = correlation_loss(noise, sigma=0.1, patch=3)
-    near = {"atol": 1e-5, "rtol": 1e-3}
-    torch.testing.assert_close(found.regression, regression, **near)
-    torch.testing.assert_close(found.reconstruction, reconstruction, **near)
-    torch.testing.assert_close(found.content, content, **near)
-    torch.testing.assert_close(found.correlation, correlation, **near)
+    torch.testing.assert_close(found.regression, regression, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(found.reconstruction, reconstruction, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(found.content, content, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(found.correlation, correlation, atol=1e-5, rtol=1e-3)
     total = regression + 2 * reconstruction + 3 * content + 0.5 * correlation
-    torch.testing.assert_close(found.total(weights), total, **near)
+    torch.testing.assert_close(found.total(weights), total, atol=1e-5, rtol=1e-3)
 
 
 def test_real_noise_has_no_correlation_loss() -> None:

@@ -128,7 +128,7 @@ def test_rolling_keeps_the_noises_correlation_and_drawing_positions_does_not() -
     noise = model.decode(Codes(torch.zeros(1, 36, 32, 32), 0.05 * code)).detach()
     tied = {}
     for shuffle in ("none", "roll", "positions"):
-        generator = FINOGenerator(model, shuffle=shuffle, level="none")  # type: ignore[arg-type]
+        generator = FINOGenerator(model, shuffle=shuffle, level="none")
         made = generator.sample(ask(clean, clean + noise, seeds=[5])).noisy - clean
         tied[shuffle] = neighbours(model.encode(made).noise)
         assert float(made.std() / noise.std()) == pytest.approx(1.0, abs=0.05)

@@ -111,7 +111,8 @@ def test_the_image_can_climb_its_own_density() -> None:
     first = float(model.log_prob(image).detach())
     for _ in range(5):
         optimiser.zero_grad()
-        (-model.log_prob(image).sum()).backward()
+        loss = -model.log_prob(image).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     assert float(model.log_prob(image).detach()) > first + 1
 
@@ -158,11 +159,12 @@ def test_recomputing_gives_the_same_gradients() -> None:
     images = photographs(2, 16)
     found = []
     for memory in ("keep", "recompute"):
-        model = Glow(GlowConfig(levels=2, steps=3, hidden=8), memory=memory)  # type: ignore[arg-type]
+        model = Glow(GlowConfig(levels=2, steps=3, hidden=8), memory=memory)
         model.initialise(photographs(8, 16))
         moved(model)
         x = images.clone().requires_grad_()
-        model.log_prob(x).mean().backward()
+        loss = model.log_prob(x).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
         found.append([x.grad, *(p.grad for p in model.parameters())])
     for kept, rebuilt in zip(*found, strict=True):
         assert kept is not None
