@@ -26,10 +26,12 @@ the flow's determinant is the same at every spatial frequency, and so is that of
 cross-spectrum: one mixture of channels can only be smooth where another is rough. Noise that a
 camera has smoothed in all channels is out of reach. After a short training on PolyU, neighbours in
 a row correlate by 0.16, in the real noise by 0.58, and the logarithm of that determinant falls by
-4 from low to high frequencies instead of by 12. Latents of real noise then keep what the flow could
-not undo (neighbours 0.4), while sampling draws white ones, so a good likelihood alone does not make
-good samples: their mean was up to 1.6 grey levels off in a channel, their deviation 12 % low. Look at
-both before trusting weights.
+4 from low to high frequencies instead of by 12.
+
+A good likelihood alone therefore does not make good samples: latents of real noise keep what the
+flow could not undo (neighbours correlate by 0.4), and sampling draws white ones. After that short
+training one channel's mean was 1.6 grey levels off and the deviation 12 % low; look at both before
+trusting weights.
 
 Source: Kousha et al. 2022, "Modeling sRGB Camera Noise with Normalizing Flows" (CVPR), section 4.
 
