@@ -20,8 +20,6 @@ as released.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, relu
@@ -29,7 +27,7 @@ from torch.nn.functional import conv2d, pad, relu
 from generators.flows.bijection import Bijection
 from generators.seeds import stream_rng
 
-__all__ = ["BorderCoupling", "BorderNet", "FoldedBorderNet", "border_response"]
+__all__ = ["BorderCoupling", "BorderNet", "border_response"]
 
 # Standard deviation of the first two convolutions' weights. So small an output is below the root of
 # BatchNorm's eps: shifts and scales start quietly, even where the last layer has learnt something.
@@ -67,53 +65,15 @@ class BorderNet(nn.Module):
         """Map ``(B, inputs, H, W)`` to ``(B, outputs, H, W)``."""
         h = relu(self.enter_norm(self.enter(x)))
         h = relu(self.middle_norm(self.middle(h)))
-        weight, bias = self._leave_layer()
+        weight, bias = self.leave_layer()
         inner = conv2d(h, weight[:, :-1], bias, padding=1)
         return inner + border_response(weight[:, -1:], (x.shape[2], x.shape[3]))
 
-    @torch.no_grad()
-    def folded(self) -> FoldedBorderNet:
-        """Return the network as it is in evaluation mode, norms multiplied into convolutions."""
-        weight, bias = self._leave_layer()
-        return FoldedBorderNet(
-            enter=_with_norm(self.enter, self.enter_norm),
-            middle=_with_norm(self.middle, self.middle_norm),
-            leave=(weight[:, :-1].contiguous(), bias),
-            border=weight[:, -1:].contiguous(),
-        )
-
-    def _leave_layer(self) -> tuple[Tensor, Tensor]:
+    def leave_layer(self) -> tuple[Tensor, Tensor]:
+        """Return weight ``(outputs, width + 1, 3, 3)`` and bias of the scaled last layer."""
         # Output and weights scale alike: exp(3 logs) in the weights saves a pass over the image.
         factor = torch.exp(3.0 * self.leave_logs)
         return self.leave.weight * factor[:, None, None, None], _bias(self.leave) * factor
-
-
-@dataclass(frozen=True, slots=True)
-class FoldedBorderNet:
-    """Weights and biases of a :class:`BorderNet` in evaluation mode.
-
-    Args:
-        enter: ``(width, inputs, 3, 3)`` and ``(width,)``.
-        middle: ``(width, width, 1, 1)`` and ``(width,)``.
-        leave: ``(outputs, width, 3, 3)`` and ``(outputs,)``.
-        border: ``(outputs, 1, 3, 3)``, the weight of the border channel.
-    """
-
-    enter: tuple[Tensor, Tensor]
-    middle: tuple[Tensor, Tensor]
-    leave: tuple[Tensor, Tensor]
-    border: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Map ``(B, inputs, H, W)`` to ``(B, outputs, H, W)``."""
-        h = conv2d(x, *self.enter, padding=1).relu_()
-        # As a matrix product, several times faster: a convolution of so few channels mostly moves
-        # them into blocks of eight.
-        weight, bias = self.middle
-        flat = h.view(*h.shape[:2], -1)
-        h = torch.matmul(weight[:, :, 0, 0], flat).add_(bias[:, None]).relu_().view(h.shape)
-        made = conv2d(h, *self.leave, padding=1)
-        return made.add_(border_response(self.border, (x.shape[2], x.shape[3])))
 
 
 class BorderCoupling(Bijection):
@@ -188,17 +148,6 @@ def border_response(weight: Tensor, size: tuple[int, int]) -> Tensor:
     """
     inside = weight.new_zeros((1, 1, *size))
     return conv2d(pad(inside, (1, 1, 1, 1), value=1.0), weight)
-
-
-def _with_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Fold a norm's running statistics into the convolution before it, in float64."""
-    mean, variance = norm.running_mean, norm.running_var
-    if mean is None or variance is None:  # pragma: no cover - every norm here keeps them
-        raise ValueError("a norm without running statistics cannot be folded.")
-    factor = norm.weight.double() / (variance.double() + norm.eps).sqrt()
-    weight = conv.weight.double() * factor[:, None, None, None]
-    bias = (_bias(conv).double() - mean.double()) * factor + norm.bias.double()
-    return weight.to(conv.weight), bias.to(conv.weight)
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
