@@ -84,12 +84,29 @@ class LatentPrior:
         """Read what :meth:`tensors` wrote.
 
         Raises:
-            ValueError: If one is missing.
+            ValueError: If one is missing, or another is there.
         """
         names = [f"prior.{field.name}" for field in fields(cls)]
-        if missing := [name for name in names if name not in tensors]:
-            raise ValueError(f"the weights lack {', '.join(missing)}.")
+        if wrong := sorted(set(names) ^ set(tensors)):
+            raise ValueError(f"the prior's tensors are {', '.join(names)}; wrong: {wrong}.")
         return cls(*(tensors[name] for name in names))
+
+    def check(self, rows: int, channels: int) -> None:
+        """Refuse tensors of other shapes than a prior of so many rows and channels has.
+
+        Raises:
+            ValueError: If one has another shape.
+        """
+        expected = {
+            "mean": (rows, channels),
+            "levels": (rows, _LIGHTNESS, _TEXTURE),
+            "field": (rows, len(half_plane()), channels, channels),
+            "texture": (_TEXTURE - 1,),
+        }
+        for name, shape in expected.items():
+            found = tuple(getattr(self, name).shape)
+            if found != shape:
+                raise ValueError(f"prior.{name} has shape {found}; expected {shape}.")
 
     def to(self, device: torch.device) -> LatentPrior:
         """Return the prior on another device."""

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from generators.base import Domain
+from generators.base import Domain, NoiseGenerator
 from generators.checks import check_number
 from generators.flows.recompute import Memory
 from generators.invdn.bicubic import border, downscale
@@ -35,6 +35,8 @@ from generators.invdn.losses import (
 )
 from generators.invdn.network import InvDN, InvDNConfig, channels_last
 from generators.invdn.prior import ANY, Differences, LatentPrior, fit_prior
+from generators.invdn.sampling import InvDNGenerator
+from generators.invdn.weights import InvDNWeights
 from generators.naflow.network import configuration_name
 from generators.seeds import batch_rng, patch_seed
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
@@ -164,6 +166,13 @@ class InvDNTask(NoiseTask):
         if self._prior is not None:
             tensors = {**tensors, **self._prior.tensors()}
         return {"": Part(family="invdn", config=config, tensors=tensors)}
+
+    def generator(self) -> NoiseGenerator | None:
+        """Return the network drawing new noise; ``None`` before the prior is fitted."""
+        if self._prior is None:
+            return None
+        weights = InvDNWeights(self.module, tuple(self._names()), self._prior)
+        return InvDNGenerator(weights, mode="resample")
 
     def _names(self) -> list[str]:
         return [configuration_name(camera, iso) for camera, iso in self._setup.shots]
