@@ -45,8 +45,10 @@ _BUILT_IN = {
     "fino": "generators.fino.sampling:FINOGenerator",
     "flow-srgb": "generators.flow_srgb.sampling:FlowSRGBGenerator",
     "heteroscedastic": "generators.parametric:Heteroscedastic",
+    "invdn": "generators.invdn.sampling:InvDNGenerator",
     "naflow": "generators.naflow.sampling:NAFlowGenerator",
     "nlf": "generators.nlf.sampling:NLFGenerator",
+    "noise-flow": "generators.noise_flow.sampling:NoiseFlowGenerator",
     "poisson-gaussian": "generators.parametric:PoissonGaussian",
     "spatially-variant-awgn": "generators.parametric:SpatiallyVariantAWGN",
 }

@@ -18,14 +18,23 @@ from generators.fino.network import Fino, FinoConfig
 from generators.flow_srgb.network import Cells, FlowSRGB, FlowSRGBConfig
 from generators.flows.affine_coupling import AffineCoupling
 from generators.flows.bijection import Bijection
+from generators.flows.border_coupling import BorderCoupling
 from generators.flows.conditional_linear import ConditionalLinear
 from generators.flows.coupling import ConditionalCoupling
 from generators.flows.haar import Haar
 from generators.flows.invertible_block import InvertibleBlock
 from generators.flows.pointwise import ActNorm, Invertible1x1, Pointwise, fold, fold_inverse
 from generators.flows.reshape import Squeeze
+from generators.flows.signal import (
+    CellScale,
+    Gain,
+    Labels,
+    SignalDependentScale,
+    SignalScale,
+)
 from generators.glow.network import Glow, GlowConfig
 from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 
 ROWS = 2
 
@@ -126,6 +135,41 @@ class FlowSRGBByCell(Bijection):
         return Cells(camera, iso, 2 * iso + camera)
 
 
+class BySignal(Bijection):
+    """A signal-dependent layer; camera and ISO are read from the context as well."""
+
+    def __init__(self, inner: SignalScale) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner(x, context, labels_in(context))
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner.inverse(z, context, labels_in(context))
+
+
+class RawFlow(Bijection):
+    """A whole Noise Flow in evaluation mode; the clean image's fourth channel is its first."""
+
+    def __init__(self, arrangement: str, packing: str = "raster") -> None:
+        super().__init__()
+        config = {"cameras": ["A", "B"], "isos": [100, 800], "arrangement": arrangement}
+        self.inner = NoiseFlow(NoiseFlowConfig.from_dict({**config, "packing": packing}))
+        self.eval()
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner.encode(x, context[:, [0, 1, 2, 0]], labels_in(context))
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner.decode(z, context[:, [0, 1, 2, 0]], labels_in(context))
+
+
+def labels_in(context: Tensor) -> Labels:
+    """Return one of two cameras and one of two ISOs a row, as its first pixel has it."""
+    return Labels((context[:, 0, 0, 0] > 0.5).long(), (context[:, 1, 0, 0] > 0.5).long())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """A layer and the images it takes.
@@ -159,6 +203,22 @@ def glow_case(levels: int) -> Case:
 
 
 CASES = {
+    "border-coupling": Case(
+        make=lambda: BorderCoupling(4, passing=2, seed=0).eval(),
+        shapes=((4, 3, 3), (4, 2, 5), (4, 1, 1)),
+    ),
+    "border-coupling-conditioned": Case(
+        make=lambda: BorderCoupling(3, passing=1, condition=3, seed=0).eval()
+    ),
+    "cell-scale": Case(make=lambda: BySignal(CellScale(2, (100, 800)))),
+    "gain": Case(make=Gain),
+    "noise-flow": Case(
+        make=lambda: RawFlow("sdn|unc|gain|unc"), shapes=((4, 3, 3), (4, 2, 4), (4, 1, 1))
+    ),
+    "noise-flow-clockwise": Case(
+        make=lambda: RawFlow("unc|nlf|unc", "clockwise"), shapes=((4, 3, 3), (4, 3, 2))
+    ),
+    "signal-dependent-scale": Case(make=lambda: BySignal(SignalDependentScale(2, (100, 800)))),
     "actnorm": Case(make=lambda: ActNorm(3)),
     "invertible-1x1": Case(make=lambda: Invertible1x1(3, seed=0)),
     "haar": Case(make=Haar, shapes=((3, 4, 4), (3, 2, 6), (1, 6, 4))),
@@ -199,7 +259,8 @@ def layer_of(case: Case) -> Bijection:
     with torch.no_grad():
         for parameter in layer.parameters():
             # As much to each output, however many inputs: else large matrices come out singular.
-            size = 0.1 / max(1, parameter[0].numel()) ** 0.5
+            inputs = parameter.numel() // (len(parameter) if parameter.ndim else 1)
+            size = 0.1 / max(1, inputs) ** 0.5
             parameter.add_(torch.from_numpy(rng.normal(0, size, parameter.shape)))
     return layer
 

@@ -48,7 +48,7 @@ CASES = {
 }
 
 # Generators with trained weights keep the contract in a test beside their weights.
-TRAINED = {"fino", "flow-srgb", "naflow", "nlf"}
+TRAINED = {"fino", "flow-srgb", "invdn", "naflow", "nlf", "noise-flow"}
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
