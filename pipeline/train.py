@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
-import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,16 +16,21 @@ from generators.training import DataUse, NoiseTask, TrainingSetup
 from pipeline.lock import run_lock
 from pipeline.manifest.diff import manifest_difference
 from pipeline.manifest.models import TrainGeneratorManifest
-from pipeline.progress import Style, duration, tell
+from pipeline.progress import Style, tell
 from pipeline.storage import publish
 from pipeline.train_card import Trained, publish_training
 from pipeline.train_data import check_held_out, make_batches
+from pipeline.train_progress import TrainingDisplay, Watched
 from pipeline.training.data import Batches, TrainingStore
 from pipeline.training.events import training_log
 from pipeline.training.loop import Progress, Recipe, train
 from pipeline.training.task import DataTask
 
 __all__ = ["train_generator"]
+
+# Keys that make a training no other one.
+_WAYS = {"output", "report", "tensorboard"}
+_PAGE_EVERY_S = 60.0
 
 
 def train_generator(manifest: TrainGeneratorManifest, *, source: str, style: Style) -> Trained:
@@ -74,14 +78,24 @@ def _train_in(
         validation=_validation(manifest, task, store),
         validation_batches=manifest.validation.batches if manifest.validation else 0,
     )
-    with training_log(folder, tensorboard=manifest.tensorboard) as record:
+    display = TrainingDisplay(schedule.steps, style=style)
+    with training_log(folder, tensorboard=manifest.tensorboard) as record, display.watching():
+        listeners = [record, display.show]
+        if manifest.report:
+            listeners.append(_page_writer(folder, manifest, style))
+
+        def report(progress: Progress) -> None:
+            for listener in listeners:
+                listener(progress)
+
         result = train(
-            trained, _recipe(manifest), folder, device=device, report=_reporter(style, record)
+            Watched(trained, display), _recipe(manifest), folder, device=device, report=report
         )
     task.finish(trained.batch)
     if manifest.validation is not None:
         tell(style, "measuring the weights on the validation's data")
-    return publish_training(folder, manifest, trained, store, result, source)
+    left = publish_training(folder, manifest, trained, store, result, source)
+    return _report(folder, manifest, left, trained, style) if manifest.report else left
 
 
 def _task(manifest: TrainGeneratorManifest, batches: Batches) -> NoiseTask:
@@ -141,7 +155,7 @@ def _recipe(manifest: TrainGeneratorManifest) -> Recipe:
 def _remember(folder: Path, manifest: TrainGeneratorManifest) -> None:
     """Refuse to go on with the training of another manifest."""
     note = folder / "manifest.json"
-    now = manifest.model_dump(mode="json", exclude={"output"})
+    now = manifest.model_dump(mode="json", exclude=_WAYS)
     if note.is_file() and (folder / "checkpoint.pt").is_file():
         try:
             before = json.loads(note.read_text(encoding="utf-8"))
@@ -150,7 +164,7 @@ def _remember(folder: Path, manifest: TrainGeneratorManifest) -> None:
                 f"{note} is damaged ({error}), so it is not known whose training {folder} holds. "
                 "Give output.path another folder, or delete this one."
             ) from error
-        lines = manifest_difference(before, now)
+        lines = manifest_difference({k: v for k, v in before.items() if k not in _WAYS}, now)
         if lines:
             raise ValueError(
                 f"{folder} holds the training of another manifest. What differs:\n  "
@@ -169,28 +183,36 @@ def _announce(batches: Batches, store: TrainingStore, style: Style) -> None:
     )
 
 
-def _reporter(style: Style, record: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    first: list[Progress] = []
+def _page_writer(
+    folder: Path, manifest: TrainGeneratorManifest, style: Style
+) -> Callable[[Progress], None]:
+    """Return what renews the report now and then while the training runs."""
+    written = time.monotonic()
 
-    def show(progress: Progress) -> None:
-        record(progress)
-        # The first line is where this run begins to be timed: a resumed one starts at any step.
-        first.append(progress)
-        loss = progress.loss if math.isfinite(progress.loss) else None
-        if style == "json":
-            event: dict[str, Any] = {"event": "progress", "step": progress.step, "loss": loss}
-            if progress.validation is not None:
-                event["validation"] = progress.validation
-            print(json.dumps(event), file=sys.stderr, flush=True)
+    def write(progress: Progress) -> None:
+        nonlocal written
+        if progress.step == progress.steps or time.monotonic() - written < _PAGE_EVERY_S:
             return
-        done, left = progress.step - first[0].step, progress.steps - progress.step
-        text = f"step {progress.step:,}/{progress.steps:,}"
-        text += f", loss {progress.loss:.4g}"
-        for name, value in (progress.validation or {}).items():
-            text += f", {name} {value:.4g}"
-        if done and left:
-            each = (progress.seconds - first[0].seconds) / done
-            text += f", {duration(each * left)} left"
-        tell(style, text)
+        # Drawing takes a second or two, and its library is loaded where it is needed.
+        from pipeline.report.training import write_training_report
 
-    return show
+        try:
+            write_training_report(folder, manifest)
+        except Exception as error:  # a page is not worth a training
+            tell(style, f"the report was not renewed ({error}); the training goes on")
+        written = time.monotonic()
+
+    return write
+
+
+def _report(
+    folder: Path, manifest: TrainGeneratorManifest, left: Trained, task: DataTask, style: Style
+) -> Trained:
+    """Write the report of a finished training and say where it is."""
+    from pipeline.report.training import EXAMPLES, write_training_report
+
+    tell(style, "writing the report")
+    examples = task.examples(EXAMPLES)
+    return replace(
+        left, report=write_training_report(folder, manifest, trained=left, examples=examples)
+    )

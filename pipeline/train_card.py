@@ -38,6 +38,7 @@ class Trained:
         seconds: Training time in all, without the last evaluation.
         metrics: What the validation measured; empty without validation.
         findings: What the training noticed of itself.
+        report: Where the report is; ``None`` if there is none.
     """
 
     weights: str
@@ -47,6 +48,7 @@ class Trained:
     seconds: float
     metrics: dict[str, Any]
     findings: dict[str, Any]
+    report: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -58,6 +60,7 @@ class Trained:
             "seconds": round(self.seconds, 1),
             "metrics": self.metrics,
             "findings": self.findings,
+            "report": self.report,
         }
 
     def describe(self) -> str:
@@ -68,6 +71,7 @@ class Trained:
             *(f"         {other}" for other in self.others),
             f"Card:    {Path(self.weights).with_suffix('.json')}",
         ]
+        lines += [f"Report:  {self.report}"] if self.report is not None else []
         lines += [f"{how}: {_in_words(found)}" for how, found in self.metrics.items()]
         lines += [f"{what}: {found}" for what, found in self.findings.items()]
         return "\n".join(lines)

@@ -154,6 +154,9 @@ class TrainGeneratorManifest(Model):
     tensorboard: bool = Field(
         default=False, description="Write TensorBoard events too; needs the extra `tensorboard`."
     )
+    report: bool = Field(
+        default=True, description="Write report.html: curves, figures, held-out crops."
+    )
     output: TrainingOutput = Field(description="Where the result goes.")
     license: str = Field(
         default="unspecified", description="Licence of the weights, for their card."

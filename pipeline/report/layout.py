@@ -84,7 +84,9 @@ def time(seconds: float) -> str:
 
 def sig(value: float | None, digits: int = 3) -> str:
     """Return a number to a few significant digits, and a dash for none."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}g}"
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def fixed(value: float | None, digits: int = 2) -> str:

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from generators.base import NoiseContext, NoiseRequest
+from generators.base import Domain, NoiseContext, NoiseGenerator, NoiseRequest, NoiseSample
 from generators.seeds import patch_seed
-from generators.training import NoiseTask, TrainingBatch
+from generators.training import NoiseTask, TrainingBatch, image
 from pipeline.metrics.akld import akld
-from pipeline.metrics.base import Floats
+from pipeline.metrics.base import Array, Floats
 from pipeline.metrics.kld import KldConvention, kld
 from pipeline.training.data import Batches
 
-__all__ = ["DataTask"]
+__all__ = ["DataTask", "Example"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Example:
+    """One held-out crop with its own noise and with the model's; ``(H, W, C)`` float32.
+
+    Args:
+        camera: Its camera; empty where unknown.
+        iso: Its ISO; 0 where unknown.
+        domain: Of the images.
+        clean: The crop.
+        noisy: Its noisy image.
+        made_from: What the model's noisy image is a noisy version of, mostly ``clean`` itself.
+        made: The model's noisy image.
+    """
+
+    camera: str
+    iso: int
+    domain: Domain
+    clean: Array
+    noisy: Array
+    made_from: Array
+    made: Array
 
 
 class DataTask:
@@ -86,20 +111,45 @@ class DataTask:
             if (found := [row[name] for row in rows if name in row])
         }
 
+    def examples(self, count: int) -> list[Example]:
+        """Return held-out crops beside a sample of the model, each of another camera and ISO.
+
+        Of each camera and ISO it is the crop with most contrast among those of the validation that
+        are neither nearly black nor nearly white. Empty without validation data, and for a model
+        that makes no noise.
+
+        Args:
+            count: How many at most, evenly over the sorted cameras and ISOs.
+        """
+        if self._validation is None or self.task.uses == "clean":
+            return []
+        best: dict[tuple[str, int], tuple[float, TrainingBatch, int]] = {}
+        for number in range(self._count):
+            batch = self._validation.batch(number)
+            for row in range(len(batch.shots)):
+                crop = _row(batch, row)
+                contrast = _contrast(crop)
+                shot = batch.shots.camera[row] or "", batch.shots.iso[row] or 0
+                if shot not in best or contrast > best[shot][0]:
+                    best[shot] = contrast, crop, number * len(batch.shots) + row
+        shots = sorted(best)
+        shown = {round(i) for i in np.linspace(0, len(shots) - 1, min(count, len(shots))).tolist()}
+        with _evaluating(self.task.module):
+            generator = self.task.generator()
+            if generator is None:
+                return []
+            return [
+                _example(generator, self._on_device(crop), seed)
+                for _, crop, seed in (best[shots[i]] for i in sorted(shown))
+            ]
+
     def _distances(self, batch: TrainingBatch, number: int) -> dict[str, float]:
         """Sample the model once for each row and compare with the row's own noise."""
         generator = self.task.generator()
         if generator is None or batch.clean is None or batch.noisy is None:
             return {}
-        asks = "reference" in generator.needs
-        request = NoiseRequest(
-            context=NoiseContext(clean=batch.clean, shots=batch.shots),
-            seeds=[patch_seed(number, "validate", str(row)) for row in range(len(batch.clean))],
-            reference=batch.noisy if asks else None,
-            reference_clean=batch.clean if asks else None,
-        )
-        with torch.inference_mode():
-            sample = generator.sample(request)
+        seeds = [patch_seed(number, "validate", str(row)) for row in range(len(batch.clean))]
+        sample = _sample(generator, batch, seeds)
         convention = KldConvention.NAFLOW if generator.gives == "srgb" else KldConvention.NOISE_FLOW
         distances = []
         for clean, noisy, made_from, made in zip(
@@ -126,6 +176,56 @@ class DataTask:
 
 def _channels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
+
+
+def _sample(generator: NoiseGenerator, batch: TrainingBatch, seeds: Sequence[int]) -> NoiseSample:
+    asks = "reference" in generator.needs
+    request = NoiseRequest(
+        context=NoiseContext(clean=image(batch, "clean"), shots=batch.shots),
+        seeds=seeds,
+        reference=batch.noisy if asks else None,
+        reference_clean=batch.clean if asks else None,
+    )
+    with torch.inference_mode():
+        return generator.sample(request)
+
+
+def _example(generator: NoiseGenerator, crop: TrainingBatch, number: int) -> Example:
+    """Sample a batch of one row."""
+    sample = _sample(generator, crop, [patch_seed(number, "example")])
+    made = sample.noisy[0].clamp(0, 1) if generator.gives == "srgb" else sample.noisy[0]
+    return Example(
+        camera=crop.shots.camera[0] or "",
+        iso=crop.shots.iso[0] or 0,
+        domain=generator.gives,
+        clean=_pixels(image(crop, "clean")[0]),
+        noisy=_pixels(image(crop, "noisy")[0]),
+        made_from=_pixels(sample.clean[0]),
+        made=_pixels(made),
+    )
+
+
+def _row(batch: TrainingBatch, row: int) -> TrainingBatch:
+    """Return one row as a batch."""
+    one = slice(row, row + 1)
+    return TrainingBatch(
+        shots=batch.shots.select([row]),
+        labels=batch.labels[one],
+        clean=None if batch.clean is None else batch.clean[one],
+        noisy=None if batch.noisy is None else batch.noisy[one],
+    )
+
+
+def _contrast(crop: TrainingBatch) -> float:
+    """Return the contrast of a crop; less than any where it is nearly black or white."""
+    clean = image(crop, "clean")
+    exposed = 0.05 < float(clean.mean()) < 0.9
+    return float(clean.std()) if exposed else -1.0
+
+
+def _pixels(picture: Tensor) -> Array:
+    found: Array = picture.permute(1, 2, 0).float().cpu().numpy()
+    return found
 
 
 def _noise(noisy: Tensor, clean: Tensor) -> Floats:

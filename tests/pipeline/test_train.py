@@ -55,6 +55,7 @@ def training(tmp_path: Path, pair_folder: Path) -> Make:
             "log_every": 1,
             "output": {"path": str(tmp_path / name)},
             "license": "CC0-1.0",
+            "report": False,
         }
         for key, value in changes.items():
             data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
