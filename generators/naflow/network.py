@@ -316,7 +316,7 @@ class NAFlow(nn.Module):
         """Map images to latents, keeping no activations but each level's last.
 
         Training rebuilds the others from the inverse (:mod:`generators.flows.recompute`): memory
-        does not grow with ``coupled``, and a step takes about half as long again.
+        does not grow with ``coupled``, and a step takes about 1.6 times as long.
 
         Args:
             x: As :meth:`encode` takes it.
