@@ -60,6 +60,8 @@ def _train_in(
         torch.set_num_threads(schedule.threads)
     device = torch.device(schedule.device)
     kind = generators.task(manifest.model)
+    if schedule.bf16 and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        tell(style, "this processor imitates bfloat16, some ten times slower; set bf16: false")
     tell(style, "reading the training data")
     batches, store = make_batches(
         manifest.data,

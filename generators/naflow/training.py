@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, NoiseGenerator
+from generators.flows.recompute import Memory
 from generators.naflow.network import (
     GREY_LEVELS,
     NAFlow,
@@ -33,31 +33,48 @@ class NAFlowTask(NoiseTask):
         module: The network to train.
         seed: Seed of dequantisation and condition noise.
         dtype: Precision of the subnetworks; the flow's path and the density stay float32.
+        memory: ``recompute`` rebuilds activations from the inverse: half as long again a step, in
+            memory that does not grow with the number of steps of the flow.
     """
 
     uses: ClassVar[DataUse] = "pairs"
     domain: ClassVar[Domain] = "srgb"
 
-    def __init__(self, module: NAFlow, *, seed: int, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        module: NAFlow,
+        *,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        memory: Memory = "keep",
+    ) -> None:
         self.module: NAFlow = module
         self._seed, self._dtype = seed, dtype
+        self._memory: Memory = memory
 
     @classmethod
     def create(cls, params: Mapping[str, Any], setup: TrainingSetup) -> NAFlowTask:
-        """Make the task; ``params`` are the fields of :class:`NAFlowConfig`.
+        """Make the task; ``params`` are the fields of :class:`NAFlowConfig`, and ``recompute``.
 
         Raises:
             ValueError: If a parameter is unknown or wrong.
         """
         names = tuple(configuration_name(camera, iso) for camera, iso in setup.shots)
-        known = {field.name for field in fields(NAFlowConfig)} - {"configurations", "seed"}
+        known = {field.name for field in fields(NAFlowConfig)} - {"configurations", "seed"} | {
+            "recompute"
+        }
         if unknown := sorted(set(params) - known):
             raise ValueError(
                 f"naflow has no parameter {', '.join(map(repr, unknown))}; "
                 f"it has {', '.join(sorted(known))}."
             )
-        config = NAFlowConfig(configurations=names, seed=setup.seed, **params)
-        return cls(NAFlow(config), seed=setup.seed, dtype=setup.dtype)
+        recompute = params.get("recompute", False)
+        if not isinstance(recompute, bool):
+            raise ValueError(f"recompute must be true or false; it is {recompute!r}.")
+        network = {name: value for name, value in params.items() if name != "recompute"}
+        config = NAFlowConfig(configurations=names, seed=setup.seed, **network)
+        memory: Memory = "recompute" if recompute else "keep"
+        return cls(NAFlow(config), seed=setup.seed, dtype=setup.dtype, memory=memory)
 
     def initialise(self, batch: TrainingBatch) -> None:
         """Set every ActNorm from the batch of step 0."""
@@ -84,7 +101,7 @@ class NAFlowTask(NoiseTask):
 
     def generator(self) -> NoiseGenerator:
         """Return a copy of the network as it stands, sampling noise-aware."""
-        return NAFlowGenerator(deepcopy(self.module))
+        return NAFlowGenerator(self.module)
 
     def _nll(self, batch: TrainingBatch, step: int) -> Tensor:
         noisy = image(batch, "noisy")
@@ -97,6 +114,7 @@ class NAFlowTask(NoiseTask):
             dequantisation=uniform,
             condition_noise=normal,
             dtype=self._dtype,
+            memory=self._memory,
         )
 
     def _draw(self, step: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,6 +53,9 @@ class DataTask:
         device: Where batches go.
         validation: Held-out batches; ``None`` for none.
         validation_batches: How many of them a validation takes, always the same.
+
+    Raises:
+        ValueError: If the validation holds a camera and ISO that the training lacks.
     """
 
     def __init__(
@@ -66,6 +69,16 @@ class DataTask:
     ) -> None:
         self.task, self._data, self._device = task, data, device
         self._validation, self._count = validation, validation_batches
+        self._labels = {shot: label for label, shot in enumerate(data.shots)}
+        strange = (
+            [shot for shot in validation.shots if shot not in data.shots] if validation else []
+        )
+        if strange and data.shots:
+            names = ", ".join(f"{camera} at ISO {iso}" for camera, iso in strange)
+            raise ValueError(
+                f"validation: {names} is nowhere in the training data, so a model of these cameras "
+                "and ISOs has no density there; leave it out of `validation`."
+            )
 
     @property
     def module(self) -> nn.Module:
@@ -102,7 +115,7 @@ class DataTask:
         rows: list[dict[str, float]] = []
         with _evaluating(self.task.module):
             for number in range(self._count):
-                batch = self._on_device(self._validation.batch(number))
+                batch = self._on_device(self._relabelled(self._validation.batch(number)))
                 rows.append(self.task.measure(batch, number) | self._distances(batch, number))
         names = {name for row in rows for name in row}
         return {
@@ -162,6 +175,14 @@ class DataTask:
             "kld": sum(k for k, _ in distances) / len(distances),
             "akld": sum(a for _, a in distances) / len(distances),
         }
+
+    def _relabelled(self, batch: TrainingBatch) -> TrainingBatch:
+        """Return a validation batch with the training's labels, which index other shots."""
+        if not self._labels:
+            return batch
+        shots = zip(batch.shots.camera, batch.shots.iso, strict=True)
+        labels = [self._labels[camera or "", iso or 0] for camera, iso in shots]
+        return replace(batch, labels=torch.tensor(labels))
 
     def _on_device(self, batch: TrainingBatch) -> TrainingBatch:
         moved = batch.to(self._device)
