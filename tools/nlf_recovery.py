@@ -1,6 +1,6 @@
 """Recover known beta1 and beta2 of a simulated sensor: from pairs, from noisy pairs, jointly.
 
-    python tools/nlf_recovery.py [--isos 400 1600 3200] [--steps 2000] [--enlarge 2]
+    python tools/nlf_recovery.py [--isos 400 1600 3200] [--objective balanced]
 
 Scikit-image's photographs are taken back to the sensor, enlarged (a full-resolution raw file is
 smooth at the scale of a pixel, a photograph shrunk for a web page is not), and shot twice. Then
@@ -8,8 +8,9 @@ smooth at the scale of a pixel, a photograph shrunk for a web page is not), and 
     calibration     generators.nlf.calibration on clean/noisy and on noisy/noisy frames
     joint           Noise2NoiseFlow with a noise level function and a small DnCNN: no clean image
 
-The joint estimate holds the denoiser's squared error as well as the noise; the last columns measure
-that error, so that it can be told from a mistake.
+With the paper's objective the joint estimate holds the denoiser's squared error as well as the
+noise; the last columns measure that error, so that it can be told from a mistake. With
+``--objective balanced`` the two cancel.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from generators.training import TrainingBatch
 from pipeline.images import read_pixels
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
-PATCH, BATCH = 48, 8
+PATCH, BATCH = 32, 8
 
 
 def mosaics(enlarge: float) -> list[Tensor]:
@@ -112,6 +113,7 @@ def joint(
         NLF(NLFConfig(configurations=names)),
         denoiser,
         JointConfig(noise_model="nlf", pretrain_steps=args.steps // 4),
+        objective=args.objective,
         dtype=torch.bfloat16 if args.bf16 else torch.float32,
     )
     sensor = SENSORS[camera]
@@ -169,6 +171,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--depth", type=int, default=9)
     parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--objective", choices=("crossed", "balanced"), default="crossed")
     parser.add_argument("--bf16", action="store_true")
     args = parser.parse_args()
     raws = mosaics(args.enlarge)
