@@ -3,24 +3,33 @@
 Camera and ISO enter through the shots of each row. In training, batch norms take the statistics of
 the batch, as released; measuring and sampling take the running ones.
 
+Two starts: ``fitted`` fits a signal-dependent first layer to the first batch, alone, by maximum
+likelihood; ``released`` leaves it as released, at a deviation of 1, where real noise has about 0.01
+and a slope and an offset some thousand steps apart. The others start as released either way.
+
 Source: Abdelhamed et al. 2019, "Noise Flow: Noise Modeling with Conditional Normalizing Flows"
 (ICCV), section 4; Adam at 1e-4 there, 1e-3 in the released PyTorch training.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, cast, final, get_args
 
 import torch
 from torch import Tensor
 
 from generators.base import Domain, NoiseGenerator
+from generators.checks import check_choice
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.sampling import NoiseFlowGenerator
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
 
-__all__ = ["NoiseFlowTask"]
+__all__ = ["NoiseFlowTask", "Start"]
+
+Start = Literal["fitted", "released"]
+_PARAMS = ("arrangement", "start")
 
 
 @final
@@ -29,25 +38,36 @@ class NoiseFlowTask(NoiseTask):
 
     Args:
         module: The network to train.
+        start: How its first layer starts.
     """
 
     uses: ClassVar[DataUse] = "pairs"
     domain: ClassVar[Domain] = "raw"
 
-    def __init__(self, module: NoiseFlow) -> None:
+    def __init__(self, module: NoiseFlow, *, start: Start = "fitted") -> None:
         self.module: NoiseFlow = module
+        self._start = start
 
     @classmethod
     def create(cls, params: Mapping[str, Any], setup: TrainingSetup) -> NoiseFlowTask:
-        """Make the task; ``params`` may give ``arrangement``.
+        """Make the task; see :class:`NoiseTask`.
+
+        Args:
+            params: ``arrangement``, e.g. ``"nlf|unc|unc"``, and ``start``, ``fitted`` by default.
+            setup: Cameras and ISOs of the data become the network's. ``dtype`` is not used: with
+                four channels nothing is to be gained from bfloat16.
 
         Raises:
             ValueError: If a parameter is unknown or wrong, or the images are not packed raw.
         """
-        if unknown := sorted(set(params) - {"arrangement"}):
+        if unknown := sorted(set(params) - set(_PARAMS)):
+            close = difflib.get_close_matches(unknown[0], _PARAMS, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
             raise ValueError(
-                f"noise-flow has no parameter {', '.join(map(repr, unknown))}; it has arrangement."
+                f"noise-flow has no training parameter {', '.join(map(repr, unknown))}; it has "
+                f"{', '.join(_PARAMS)}.{hint}"
             )
+        start = check_choice("start", params.get("start", "fitted"), get_args(Start))
         if setup.channels != 4:
             raise ValueError(
                 f"noise-flow is trained on packed raw of 4 channels; the data has {setup.channels}."
@@ -56,13 +76,15 @@ class NoiseFlowTask(NoiseTask):
             "cameras": sorted({camera for camera, _ in setup.shots}),
             "isos": sorted({iso for _, iso in setup.shots}),
             "seed": setup.seed,
-            **params,
+            **{name: value for name, value in params.items() if name != "start"},
         }
-        return cls(NoiseFlow(NoiseFlowConfig.from_dict(config)))
+        return cls(NoiseFlow(NoiseFlowConfig.from_dict(config)), start=cast("Start", start))
 
     @torch.no_grad()
     def initialise(self, batch: TrainingBatch) -> None:
-        """Fit the signal-dependent layer to the first batch, alone."""
+        """Fit the signal-dependent layer to the first batch, alone, unless told not to."""
+        if self._start == "released":
+            return
         noise, clean = self._noise(batch)
         self.module.warm_start(noise, clean, self.module.labels(batch.shots))
 
