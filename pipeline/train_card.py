@@ -116,7 +116,7 @@ def publish_training(
             **findings,
         },
         "metrics": metrics,
-        "manifest": manifest.model_dump(mode="json"),
+        "manifest": _portable(manifest),
         "manifest_file": Path(source).name,
         "software": software_versions(),
         "git": git_revision(),
@@ -172,6 +172,16 @@ def _write(
         publish(str(folder), path.with_suffix(".json").name, text.encode())
         written.append((str(path), sha256))
     return written
+
+
+def _portable(manifest: TrainGeneratorManifest) -> dict[str, Any]:
+    """Return the manifest as it travels: without this machine's folders, which tell nobody else."""
+    values = manifest.model_dump(mode="json", exclude={"output"})
+    for part in (values["data"], values["validation"] or {"sources": []}):
+        for source in part["sources"]:
+            if Path(str(source.get("path", ""))).is_absolute():
+                source["path"] = Path(source["path"]).name
+    return values
 
 
 def _measure(manifest: TrainGeneratorManifest, trained: DataTask) -> dict[str, Any]:
