@@ -93,11 +93,15 @@ def load_images(data: TrainingData, use: DataUse, domain: Domain) -> list[Traini
     needed = views(use)
     records = [record for record in found.records if _offers(record, needed)]
     if not records:
-        what = {"pairs": "clean/noisy pairs", "noisy-pairs": "noisy/noisy pairs"}.get(use, use)
-        advice = {
-            "pairs": "use `type: pairs`, or `simulate` devices that make pairs",
-            "noisy-pairs": "use bursts (`type: sidd`, layout full) or `simulate` devices",
-        }.get(use, "check the path and the pattern")
+        what, advice = {
+            "pairs": ("clean/noisy pairs", "use `type: pairs`, or `simulate` devices"),
+            "noisy-pairs": (
+                "noisy/noisy pairs",
+                "use `type: noisy-pairs`, bursts (`type: sidd`, layout full) or `simulate` devices",
+            ),
+            "single-noisy": ("noisy images", "use any kind of pairs, or `simulate` devices"),
+            "clean": ("clean images", "check the path and the pattern"),
+        }[use]
         raise ValueError(f"the training's sources hold no {what}; {advice}.")
     wanted: Domain = "srgb" if data.simulate else domain
     shot = not data.simulate and use != "clean"
