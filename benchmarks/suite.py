@@ -14,8 +14,14 @@ __all__ = ["BENCHMARKS", "run"]
 BENCHMARKS = {
     "pipeline": ("pipeline_rate", "Whole pipeline against a bare loop over the generator."),
     "flow-srgb-sampling": ("flow_srgb_rate", "Flow-sRGB sampling in units of one 3x3 convolution."),
+    "invdn-denoising": ("invdn_rate", "InvDN denoising in units of one 3x3 convolution."),
+    "recompute-memory": ("recompute_memory", "Training memory with rebuilt activations."),
     "naflow-encoding": ("naflow_encoding", "NAFlow's density in units of one 3x3 convolution."),
     "naflow-sampling": ("naflow_rate", "NAFlow sampling in units of one 3x3 convolution."),
+    "noise-flow-sampling": (
+        "noise_flow_rate",
+        "Noise Flow sampling in units of one 3x3 convolution.",
+    ),
     "memory": ("memory", "Peak memory at 20,000 patches over that at 2,000."),
     "plan-million": ("planning", "Planning one million patches."),
     "hdf5-reads": ("reads", "Random reads from HDF5 against a folder of PNG pairs."),
