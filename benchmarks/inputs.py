@@ -9,7 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.seeds import standard_normal, stream_rng, uniform
 from generators.weights_file import bundled, save_weights
 from pipeline.manifest.models import CorpusManifest

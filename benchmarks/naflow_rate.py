@@ -21,8 +21,9 @@ from benchmarks.inputs import naflow_weights
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from generators.base import NoiseContext, NoiseRequest
+from generators.naflow.config import NAFlowConfig
 from generators.naflow.folded import FoldedNAFlow
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import standard_normal, uniform
 from generators.shots import ShotBatch

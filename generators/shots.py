@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["ShotBatch"]
+__all__ = ["ShotBatch", "configuration_name"]
+
+
+def configuration_name(camera: str, iso: int) -> str:
+    """Return the name of a configuration in weights and on cards, e.g. ``"S6_00800"``."""
+    return f"{camera}_{iso:05d}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 import denoisers
 import generators
-from generators.naflow.network import configuration_name
+from generators.shots import configuration_name
 from generators.training import Part
 from generators.weights_file import save_weights, sha256_of_file
 from pipeline.catalogue import shots_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from generators.naflow.network import configuration_name
+from generators.shots import configuration_name
 from generators.weights_file import load_header, save_weights
 from pipeline.evaluate import evaluate_blocks, pair_blocks, summarise
 from pipeline.images import read_pixels

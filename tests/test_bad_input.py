@@ -23,7 +23,8 @@ import tifffile
 import torch
 from PIL import Image
 
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights
 from pipeline.verify import verify
 from tests.contracts.command import document, noisemill, write_manifest

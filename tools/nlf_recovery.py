@@ -26,7 +26,6 @@ from torch.nn.functional import interpolate
 import denoisers
 from generators.isp import Rendering, mosaic, unprocess
 from generators.joint_training import JointConfig
-from generators.naflow.network import configuration_name
 from generators.nlf.calibration import (
     Calibration,
     NoiseLevel,
@@ -38,7 +37,7 @@ from generators.nlf.network import NLF, NLFConfig
 from generators.noise2noise_flow import Noise2NoiseFlowTask
 from generators.seeds import batch_rng, patch_seed
 from generators.sensor import SENSORS, Sensor
-from generators.shots import ShotBatch
+from generators.shots import ShotBatch, configuration_name
 from generators.training import TrainingBatch
 from pipeline.images import read_pixels
 

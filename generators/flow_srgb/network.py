@@ -55,8 +55,7 @@ from generators.flow_srgb.embedding import ShotEmbedding
 from generators.flows.border_coupling import BorderCoupling
 from generators.flows.conditional_linear import ConditionalLinear
 from generators.flows.pointwise import Invertible1x1
-from generators.naflow.network import configuration_name
-from generators.shots import ShotBatch
+from generators.shots import ShotBatch, configuration_name
 
 __all__ = ["GREY_NATS", "PUBLISHED", "Cells", "FlowSRGB", "FlowSRGBConfig", "Token"]
 

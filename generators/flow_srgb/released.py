@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from generators.flow_srgb.network import FlowSRGB, FlowSRGBConfig
-from generators.naflow.network import configuration_name
+from generators.shots import configuration_name
 
 __all__ = ["LICENSE", "SIDD", "from_released"]
 

@@ -23,9 +23,8 @@ from torch import Tensor
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
 from generators.checks import check_number, check_request
 from generators.flow_srgb.network import Cells, FlowSRGB, FlowSRGBConfig
-from generators.naflow.network import configuration_name
 from generators.seeds import standard_normal
-from generators.shots import ShotBatch
+from generators.shots import ShotBatch, configuration_name
 from generators.weights_file import load_state, load_weights
 
 __all__ = ["FlowSRGBGenerator"]

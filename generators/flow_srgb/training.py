@@ -31,8 +31,8 @@ from torch import Tensor
 from generators.base import Domain
 from generators.flow_srgb.network import GREY_NATS, PUBLISHED, FlowSRGB, FlowSRGBConfig
 from generators.flow_srgb.sampling import FlowSRGBGenerator
-from generators.naflow.network import configuration_name
 from generators.seeds import batch_rng
+from generators.shots import configuration_name
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
 
 __all__ = ["FlowSRGBTask", "dequantised"]

@@ -37,8 +37,8 @@ from generators.base import Domain, Need, NoiseRequest, NoiseSample, Params
 from generators.checks import check_choice, check_number, check_request
 from generators.invdn.prior import ANY, MARGIN, colouring
 from generators.invdn.weights import InvDNWeights, load_invdn
-from generators.naflow.network import configuration_name
 from generators.seeds import standard_normal
+from generators.shots import configuration_name
 
 __all__ = ["InvDNGenerator", "Mode"]
 

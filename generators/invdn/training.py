@@ -37,8 +37,8 @@ from generators.invdn.network import InvDN, InvDNConfig, channels_last
 from generators.invdn.prior import ANY, Differences, LatentPrior, fit_prior
 from generators.invdn.sampling import InvDNGenerator
 from generators.invdn.weights import InvDNWeights
-from generators.naflow.network import configuration_name
 from generators.seeds import batch_rng, patch_seed
+from generators.shots import configuration_name
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
 
 __all__ = ["InvDNTask"]

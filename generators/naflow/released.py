@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.weights_file import misfit
 
 __all__ = ["LICENSE", "from_released", "load_released", "to_ours"]

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample, Params
 from generators.checks import check_choice, check_number, check_request
+from generators.naflow.config import NAFlowConfig
 from generators.naflow.folded import FoldedNAFlow
 from generators.naflow.latent import (
     LatentDistribution,
@@ -36,9 +37,9 @@ from generators.naflow.latent import (
     blend,
     follow_reference,
 )
-from generators.naflow.network import GREY_LEVELS, NAFlow, NAFlowConfig, configuration_name, perturb
+from generators.naflow.network import GREY_LEVELS, NAFlow, perturb
 from generators.seeds import standard_normal, stream_rng, uniform
-from generators.shots import ShotBatch
+from generators.shots import ShotBatch, configuration_name
 from generators.weights_file import load_weights
 
 __all__ = ["NAFlowGenerator", "Sampling"]

@@ -11,16 +11,11 @@ from torch import Tensor
 
 from generators.base import Domain, NoiseGenerator
 from generators.flows.recompute import Memory
-from generators.naflow.network import (
-    GREY_LEVELS,
-    NAFlow,
-    NAFlowConfig,
-    configuration_name,
-    nll,
-    perturb,
-)
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import GREY_LEVELS, NAFlow, nll, perturb
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import batch_rng
+from generators.shots import configuration_name
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
 
 __all__ = ["NAFlowTask"]

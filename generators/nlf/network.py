@@ -32,9 +32,8 @@ from torch import Tensor, nn
 from generators.base import Domain
 from generators.checks import check_choice
 from generators.densities import normal_log_density, poisson_gaussian_log_density
-from generators.naflow.network import configuration_name
 from generators.nlf.calibration import NoiseLevel
-from generators.shots import ShotBatch
+from generators.shots import ShotBatch, configuration_name
 
 __all__ = ["NLF", "Distribution", "NLFConfig"]
 

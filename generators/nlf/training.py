@@ -27,10 +27,10 @@ from torch.nn.functional import avg_pool2d, pad
 
 from generators.base import Domain
 from generators.checks import check_choice
-from generators.naflow.network import configuration_name
 from generators.nlf.calibration import Calibration, NoiseLevel, NoisyPairStatistics, PairStatistics
 from generators.nlf.network import NLF, Distribution, NLFConfig
 from generators.nlf.sampling import NLFGenerator
+from generators.shots import configuration_name
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
 
 __all__ = [

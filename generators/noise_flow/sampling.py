@@ -15,11 +15,10 @@ from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
 from generators.checks import check_number, check_request
-from generators.naflow.network import configuration_name
 from generators.noise_flow.folded import FoldedNoiseFlow
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.seeds import standard_normal
-from generators.shots import ShotBatch
+from generators.shots import ShotBatch, configuration_name
 from generators.threads import on_threads
 from generators.weights_file import load_state, load_weights
 

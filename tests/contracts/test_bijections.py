@@ -33,7 +33,8 @@ from generators.flows.signal import (
     SignalScale,
 )
 from generators.glow.network import Glow, GlowConfig
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 
 ROWS = 2

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.naflow.sampling import NAFlowGenerator
 from generators.weights_file import save_weights
 from pipeline.canonical import canonical_json

@@ -16,7 +16,8 @@ from torch.nn.functional import avg_pool2d, pad
 import generators
 import pipeline.sample as sample_module
 from generators.base import NoiseRequest, NoiseSample
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights
 from pipeline.build import build
 from pipeline.corpus import load_corpus

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 import pipeline.train as train_module
 from generators.base import NoiseContext, NoiseRequest
 from generators.naflow.sampling import NAFlowGenerator
+from generators.naflow.training import NAFlowTask
 from generators.shots import ShotBatch
 from generators.weights_file import load_weights
 from pipeline.build import build
@@ -23,6 +25,8 @@ from pipeline.manifest.models import CorpusManifest, TrainGeneratorManifest, Tra
 from pipeline.storage import StorageError
 from pipeline.train import train_generator
 from pipeline.train_data import load_images
+from pipeline.training.checkpoint import load_checkpoint
+from tests.contracts.command import noisemill
 
 Make = Callable[..., TrainGeneratorManifest]
 
@@ -247,6 +251,107 @@ def test_validation_measures_the_weights_on_held_out_pairs(
     assert card["metrics"] == json.loads(json.dumps(result.metrics))
     assert result.metrics["noise-aware, reference"]["all"]["blocks"] == 9
     assert {"nll", "kld", "akld"} <= result.metrics["validation"].keys()
+
+
+def test_a_model_trains_on_simulated_shots_of_photographs_and_is_reported(
+    training: Make, photo_folder: Path, tmp_path: Path
+) -> None:
+    device = {"camera": "toy", "isos": [100, 200], "generator": "awgn", "params": {"sigma": 10}}
+    sources = [{"type": "images", "path": str(photo_folder), "pattern": "[ab].png"}]
+    held = [{"type": "images", "path": str(photo_folder / "below")}]
+    result = trained(
+        training(
+            data={"sources": sources, "simulate": [device]},
+            validation={
+                "sources": held, "simulate": [device], "patch": 16, "every": 2, "batches": 2,
+            },
+            report=True,
+        )
+    )  # fmt: skip
+    card = json.loads(Path(result.weights).with_suffix(".json").read_text(encoding="utf-8"))
+    assert card["configurations"] == ["toy_00100", "toy_00200"]
+    assert card["training_data"]["simulated"][0]["generator"] == "awgn"
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "validation" in line] == [2, 4, 6]
+    assert result.report == str(tmp_path / "run" / "report.html")
+    assert f"Report:  {result.report}" in result.describe()
+    assert result.to_dict()["report"] == result.report
+    page = Path(result.report).read_text(encoding="utf-8")
+    for words in ("finished", "toy, ISO 100", "toy, ISO 200", result.sha256, "noise ×"):
+        assert words in page, words
+    # The weights that validated best are there too unless they are the last.
+    best = min((line["validation"]["nll"], line["step"]) for line in log if "validation" in line)
+    assert len(result.others) == (best[1] != 6)
+
+
+def test_noisy_pairs_train_a_raw_model_that_never_sees_a_clean_image(
+    training: Make, photo_folder: Path
+) -> None:
+    device = {"camera": "phone", "isos": [800, 3200], "params": {"iso": "shot", "output": "raw"}}
+    sources = [{"type": "images", "path": str(photo_folder)}]
+    manifest = training(data={"sources": sources, "simulate": [device]})
+    told = manifest.model_dump() | {"model": "nlf-noisy-pairs", "params": {"batches": 4}}
+    result = trained(TrainGeneratorManifest.model_validate(told))
+    card = json.loads(Path(result.weights).with_suffix(".json").read_text(encoding="utf-8"))
+    assert (card["family"], card["domain"]) == ("nlf", "raw")
+    assert card["training_data"]["use"] == "noisy-pairs"
+    assert result.findings
+    assert card["training"]["objective"] == "nlf-noisy-pairs"
+
+
+def test_an_unknown_model_is_told_with_a_suggestion(training: Make) -> None:
+    with pytest.raises(ValidationError, match="did you mean 'naflow'"):
+        training(model="nafow")
+
+
+def test_validation_on_what_is_trained_on_is_refused(training: Make, pair_folder: Path) -> None:
+    source = pairs(pair_folder, camera="X", iso=800)
+    with pytest.raises(ValueError, match="validation: desk, wall is also trained on"):
+        trained(training(validation={"sources": [source], "patch": 16}))
+
+
+def test_a_loss_that_stays_non_finite_ends_with_a_message_and_the_last_good_checkpoint(
+    training: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = NAFlowTask.loss
+
+    def broken(self: NAFlowTask, batch: Any, step: int) -> torch.Tensor:
+        if step < 5:
+            return original(self, batch, step)
+        return next(self.module.parameters()).sum() * torch.nan
+
+    manifest = training(schedule={"steps": 300})
+    (tmp_path / "tiny.yaml").write_text(manifest.model_dump_json(exclude_none=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(NAFlowTask, "loss", broken)
+        called = noisemill("run", tmp_path / "tiny.yaml")
+    assert called.exit_code == 1
+    assert "not finite for 100 steps up to step 105" in called.output
+    assert str(tmp_path / "run" / "checkpoint.pt") in called.output
+    assert not (tmp_path / "run" / "tiny.safetensors").exists()
+    saved = load_checkpoint(tmp_path / "run" / "checkpoint.pt", device=torch.device("cpu"))
+    assert saved["step"] == 4
+    assert all(bool(value.isfinite().all()) for value in saved["module"].values())
+
+
+def test_the_ways_of_a_training_may_change_when_it_goes_on(training: Make) -> None:
+    first = trained(training())
+    assert trained(training(tensorboard=False, report=True)).sha256 == first.sha256
+
+
+def test_a_report_that_cannot_be_renewed_does_not_end_a_training(
+    training: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any, **__: Any) -> str:
+        raise OSError("no space")
+
+    monkeypatch.setattr(train_module, "_PAGE_EVERY_S", 0.0)
+    monkeypatch.setattr("pipeline.report.training.write_training_report", fail)
+    monkeypatch.setattr(train_module, "_report", lambda folder, manifest, left, *_: left)
+    manifest = training(report=True, schedule={"steps": 2})
+    result = train_generator(manifest, source="tiny.yaml", style="auto")
+    assert result.steps == 2
+    assert "report was not renewed (no space)" in capsys.readouterr().err
 
 
 def test_progress_is_told_on_standard_error_in_both_styles(

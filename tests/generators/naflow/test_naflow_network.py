@@ -23,12 +23,13 @@ from generators.base import NoiseContext, NoiseRequest
 from generators.flows.coupling import ConvActNorm
 from generators.flows.pointwise import ActNorm
 from generators.flows.recompute import Memory
+from generators.naflow.config import NAFlowConfig
 from generators.naflow.folded import FoldedNAFlow
 from generators.naflow.latent import LatentGaussian, blend
-from generators.naflow.network import NAFlow, NAFlowConfig, configuration_name, nll, perturb
+from generators.naflow.network import NAFlow, nll, perturb
 from generators.naflow.released import load_released, to_ours
 from generators.naflow.sampling import NAFlowGenerator
-from generators.shots import ShotBatch
+from generators.shots import ShotBatch, configuration_name
 from tests.generators.flows.test_recompute import Bytes
 
 GOLDEN = Path(__file__).resolve().parents[3] / ".." / "shared" / "golden"

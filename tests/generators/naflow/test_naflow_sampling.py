@@ -14,7 +14,8 @@ from torch import Tensor
 
 import generators
 from generators.base import Likelihood, NoiseContext, NoiseRequest
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import standard_normal
 from generators.shots import ShotBatch

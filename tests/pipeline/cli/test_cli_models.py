@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import denoisers
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights, sha256_of_file
 from pipeline.catalogue import bundled_weights, details, known_denoisers, known_generators
 from tests.contracts.command import document, noisemill

@@ -9,7 +9,8 @@ import pytest
 import tifffile
 
 import generators
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights
 from pipeline.catalogue import default_weights
 from tests.contracts.command import document, noisemill, write_manifest

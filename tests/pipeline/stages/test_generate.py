@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from generators.base import NoiseRequest, NoiseSample
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import patch_seed, standard_normal
 from pipeline.build import Prepared, inline_stages, prepare, task_for

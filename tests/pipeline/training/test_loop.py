@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generators.naflow.network import NAFlow, NAFlowConfig
+from generators.naflow.config import NAFlowConfig
+from generators.naflow.network import NAFlow
 from generators.naflow.training import NAFlowTask
 from pipeline.training.checkpoint import load_checkpoint
 from pipeline.training.data import StoreBatches, TrainingImage, TrainingStore
@@ -278,7 +279,152 @@ def test_ninety_nine_in_a_row_do_not(tmp_path: Path) -> None:
     assert run(task, tmp_path, recipe).skipped == 297
 
 
+def test_a_skipped_step_leaves_running_statistics_alone(tmp_path: Path) -> None:
+    class Normed(Line):
+        def __init__(self, *, bad: Callable[[int], bool], how: str) -> None:
+            super().__init__(bad=bad, how=how)
+            self.module = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 1))  # type: ignore[assignment]
+            with torch.no_grad():
+                self.module[1].weight.fill_(0.5)  # type: ignore[index]
+                self.module[1].bias.fill_(0.0)  # type: ignore[index]
+
+        def loss(self, step: int) -> Tensor:
+            images = torch.tensor([[1.0, 2.0], [3.0, -1.0]]) * (step + 1)
+            value = (self.module(images) - 1.0).square().mean()
+            if not self.bad(step):
+                return value
+            bias = self.module[1].bias  # type: ignore[index]
+            return value * math.nan if self.how == "loss" else value + (bias * 0).sum().sqrt()
+
+    for how in ("loss", "gradient"):
+        task = Normed(bad=lambda step: step == 1, how=how)
+        run(task, tmp_path / how, replace(RECIPE, steps=1, ema=None))
+        before = {k: v.clone() for k, v in task.module.named_buffers() if v.is_floating_point()}
+        again = Normed(bad=lambda step: step == 1, how=how)
+        run(again, tmp_path / how, replace(RECIPE, steps=2, ema=None))
+        after = dict(again.module.named_buffers())
+        assert before.keys() == {"0.running_mean", "0.running_var"}
+        assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+# Validation, best and last.
+
+
+class Checked(Line):
+    """Its validation answers from a table by how often it is asked."""
+
+    def __init__(self, *answers: dict[str, float]) -> None:
+        super().__init__()
+        self.answers, self.asked = list(answers), 0
+        self.seen: list[Tensor] = []
+
+    def validate(self) -> dict[str, float]:
+        self.seen.append(self.module.weight.detach().clone())
+        self.asked += 1
+        return self.answers[self.asked - 1]
+
+
+def nlls(*values: float) -> list[dict[str, float]]:
+    return [{"kld": 1.0, "nll": value} for value in values]
+
+
+CHECKS = replace(RECIPE, validate_every=2, log_every=3)
+
+
+def test_the_weights_that_validate_best_are_kept_as_they_were_averaged(tmp_path: Path) -> None:
+    task = Checked(*nlls(3.0, -1.0, 2.0))
+    result = run(task, tmp_path, CHECKS)
+    assert (result.best_step, result.best_figures) == (4, {"kld": 1.0, "nll": -1.0})
+    assert result.best is not None
+    assert torch.equal(result.best["weight"], task.seen[1])
+    assert not torch.equal(result.best["weight"], task.module.weight)
+    # What was measured is the average, which the module ends with.
+    assert torch.equal(task.seen[2], task.module.weight.detach())
+    log = log_of(tmp_path)
+    assert [line["step"] for line in log] == [2, 3, 4, 6]
+    assert [line.get("validation", {}).get("nll") for line in log] == [3.0, None, -1.0, 2.0]
+
+
+def test_measuring_changes_nothing(tmp_path: Path) -> None:
+    measured, alone = Checked(*nlls(3.0, -1.0, 2.0)), Line()
+    run(measured, tmp_path / "measured", CHECKS)
+    run(alone, tmp_path / "alone")
+    assert torch.equal(measured.module.weight, alone.module.weight)
+
+
+@pytest.mark.parametrize(
+    ("answers", "best"),
+    [
+        (nlls(math.nan, 2.0, math.inf), 4),
+        (nlls(math.nan, math.nan, math.nan), 0),
+        (nlls(1.0, 1.0, 1.0), 2),
+        ([{"loss": 3.0}, {"loss": 2.0}, {"loss": 1.0}], 6),
+        ([{"nll": 1.0, "loss": 9.0}, {"nll": 2.0, "loss": 1.0}, {"nll": 3.0, "loss": 1.0}], 2),
+        ([{"psnr": 1.0}] * 3, 0),
+    ],
+)
+def test_only_numbers_that_are_finite_and_less_are_better(
+    tmp_path: Path, answers: list[dict[str, float]], best: int
+) -> None:
+    result = run(Checked(*answers), tmp_path, CHECKS)
+    assert result.best_step == best
+    assert (result.best is None) == (best == 0)
+    json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0], parse_constant=pytest.fail)
+
+
+def test_the_end_is_validated_whatever_the_interval(tmp_path: Path) -> None:
+    task = Checked(*nlls(1.0, 2.0))
+    assert run(task, tmp_path, replace(RECIPE, validate_every=4)).best_step == 4
+    assert task.asked == 2
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4, 5])
+def test_best_and_figures_resume_to_the_bit(tmp_path: Path, stop: int) -> None:
+    class Measured(Line):
+        def validate(self) -> dict[str, float]:
+            return {"nll": abs(self.module.weight[0, 0].item() - 0.5 - 0.02)}
+
+    recipe = replace(CHECKS, checkpoint_every=1)
+    whole = run(Measured(), tmp_path / "whole", recipe)
+    run(Measured(), tmp_path / "parts", recipe, stop_at=stop)
+    parts = run(Measured(), tmp_path / "parts", recipe)
+    assert_same_to_the_bit(tmp_path / "whole", tmp_path / "parts")
+    assert (parts.best_step, parts.best_figures) == (whole.best_step, whole.best_figures)
+    checks = [
+        [line["validation"] for line in log_of(tmp_path / name) if "validation" in line]
+        for name in ("whole", "parts")
+    ]
+    assert checks[0] == checks[1]
+    assert len(checks[0]) == 3
+
+
 # The recipe.
+
+
+def test_a_constant_rate_stays_and_milestones_cut_it() -> None:
+    constant = Recipe(steps=9, learning_rate=2e-3, warmup_steps=2, decay="constant")
+    rates = [learning_rate(constant, step) for step in range(9)]
+    assert rates == pytest.approx([1e-3, *[2e-3] * 8])
+    cut = Recipe(steps=9, learning_rate=2e-3, decay="milestones", milestones=(3, 3, 7), factor=0.1)
+    rates = [learning_rate(cut, step) for step in range(9)]
+    assert rates == pytest.approx([2e-3] * 3 + [2e-5] * 4 + [2e-6] * 2)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_weight_decay_is_adams_l2_penalty(tmp_path: Path, weight_decay: float) -> None:
+    recipe = replace(RECIPE, clip_norm=None, ema=None, weight_decay=weight_decay, decay="constant")
+    task, by_hand = Line(), Line()
+    run(task, tmp_path, recipe)
+    parameters = list(by_hand.module.parameters())
+    optimiser = torch.optim.Adam(parameters, betas=(0.9, 0.99))
+    for step in range(6):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        optimiser.zero_grad()
+        penalty = sum(p.square().sum() for p in parameters) * weight_decay / 2
+        (by_hand.loss(step) + penalty).backward()
+        optimiser.step()
+    torch.testing.assert_close(task.module.weight, by_hand.module.weight, rtol=1e-5, atol=1e-6)
 
 
 def test_the_rate_rises_linearly_then_falls_as_a_cosine() -> None:
