@@ -108,8 +108,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=DEFAULT, metavar="NAME=WEIGHTS")
     parser.add_argument("--batches", type=int, default=40)
+    parser.add_argument("--manifest", default=MANIFEST)
     arguments = parser.parse_args()
-    manifest = load_manifest(MANIFEST).manifest
+    manifest = load_manifest(arguments.manifest).manifest
     assert isinstance(manifest, TrainGeneratorManifest)
     assert manifest.validation is not None
     data, held_out = (
