@@ -51,12 +51,9 @@ def test_the_start_is_the_released_one() -> None:
 
 
 def test_tables_are_kept_and_computed_in_double_precision() -> None:
-    layer = SignalDependentScale(2, ISOS)
-    with torch.no_grad():
-        layer.iso_table[0] = -5.0 - 1e-12
-    assert float(layer.levels(labels((0, 0)))[0]) != float(
-        SignalDependentScale(2, ISOS).levels(labels((0, 0)))[0]
-    )
+    moved, still = (SignalDependentScale(2, ISOS).requires_grad_(False) for _ in range(2))
+    moved.iso_table[0] -= 1e-12
+    assert float(moved.levels(labels((0, 0)))[0]) != float(still.levels(labels((0, 0)))[0])
 
 
 @pytest.mark.parametrize("make", [SignalDependentScale, CellScale])
