@@ -10,7 +10,7 @@ smooth at the scale of a pixel, a photograph shrunk for a web page is not), and 
 
 With the paper's objective the joint estimate holds the denoiser's squared error as well as the
 noise; the last columns measure that error, so that it can be told from a mistake. With
-``--objective balanced`` the two cancel.
+``--objective balanced`` the two cancel in part (:mod:`generators.noise2noise_flow`).
 """
 
 from __future__ import annotations
