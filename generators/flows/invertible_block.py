@@ -56,8 +56,10 @@ class ConcatSubnet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to ``(B, inputs, H, W)``; the result has the type of ``x``, also in autocast."""
-        h = leaky_relu(self.conv1(x), _SLOPE)
-        h = leaky_relu(self.conv2(h), _SLOPE)
+        # In place: its backward needs the result only, which the next convolution keeps anyway, so
+        # training holds half as much.
+        h = leaky_relu(self.conv1(x), _SLOPE, inplace=True)
+        h = leaky_relu(self.conv2(h), _SLOPE, inplace=True)
         # In autocast h is bfloat16, and what the block adds the result to is float32.
         y: Tensor = self.conv3(torch.cat([x.to(h.dtype), h], dim=1))
         return y.to(x.dtype)

@@ -231,7 +231,8 @@ class InvDNGenerator:
         if self._prior is None:  # pragma: no cover - as above
             raise ValueError("these weights hold no prior.")
         if row not in self._filters:
-            self._filters[row] = colouring(self._prior.field[row])
+            # On the CPU, wherever the network is: eigenvectors differ between devices.
+            self._filters[row] = colouring(self._prior.field[row].cpu()).to(self._device)
         return self._filters[row]
 
     def _reference(self, request: NoiseRequest, rows: range) -> tuple[Tensor, Tensor]:
