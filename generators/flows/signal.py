@@ -40,7 +40,7 @@ __all__ = ["CellScale", "Gain", "Labels", "SignalDependentScale", "SignalScale"]
 
 # Of the root of the brightness, along which photon noise is even.
 _BINS = 64
-_FIT_STEPS, _FIT_RATE = 400, 0.05
+_FIT_STEPS, _FIT_RATE, _FIT_ITERATIONS = 100, 0.05, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +89,30 @@ class SignalScale(nn.Module, ABC):
             ]
             count, signal, square = (each.view(len(x), _BINS) for each in sums)
             some = count.clamp_min(1.0)
-            optimiser = torch.optim.Adam(self.parameters(), lr=_FIT_RATE)
-            for _ in range(_FIT_STEPS):
+            adam = torch.optim.Adam(self.parameters(), lr=_FIT_RATE)
+            newton = torch.optim.LBFGS(
+                self.parameters(),
+                max_iter=_FIT_ITERATIONS,
+                tolerance_grad=1e-9,
+                tolerance_change=1e-12,
+                line_search_fn="strong_wolfe",
+            )
+
+            def loss() -> Tensor:
                 slope, offset = (level[:, None] for level in self.levels(labels))
                 variance = slope * signal / some + offset
-                loss = (count * (variance.log() + square / some / variance)).sum() / count.sum()
-                optimiser.zero_grad()
-                torch.autograd.backward(loss)
-                optimiser.step()
-            optimiser.zero_grad()
+                total = (count * (variance.log() + square / some / variance)).sum() / count.sum()
+                adam.zero_grad()
+                torch.autograd.backward(total)
+                return total
+
+            # Near the maximum slope and offset trade off along a flat valley, where Adam takes
+            # thousands of steps; far from it a step of Newton's kind leaves one of them at zero.
+            for _ in range(_FIT_STEPS):
+                loss()
+                adam.step()
+            newton.step(loss)  # type: ignore[no-untyped-call]
+            adam.zero_grad()
 
     def std(self, clean: Tensor, labels: Labels) -> Tensor:
         """Return s, of the shape of ``clean``, which must be >= 0."""

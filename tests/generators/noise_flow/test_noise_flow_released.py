@@ -104,7 +104,9 @@ def released(data_dir: Path) -> NoiseFlow:
     path = data_dir / "weights" / "noise2noiseflow_best_model.pth"
     if not path.is_file():
         pytest.skip("the released weights of Noise2NoiseFlow are not here")
-    return build(from_released(torch.load(path, weights_only=True)["state_dict"]))
+    return build(
+        from_released(torch.load(path, weights_only=True, map_location="cpu")["state_dict"])
+    )
 
 
 # Pairs of camera and ISO that the released training has seen.
