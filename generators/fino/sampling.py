@@ -25,7 +25,9 @@ The code holds a part of the noise only, 12 of 48 numbers a square, and training
 errors shrinks what cannot be told from it. So ``level="reference"`` scales the decoded noise by
 what the code loses at the reference itself: the deviation of the reference's noise over that of the
 noise decoded from its code onto its own clean partner. That brings back the level of the noise, not
-the part of its correlation that the code does not hold.
+the part of its correlation that the code does not hold. Measured with the weights `fino-polyu` on
+five 64x64 crops of PolyU's val scenes: the code holds 0.73 of the noise's deviation, and the scaled
+noise has a correlation of 0.54 between neighbours (real: 0.53) and of 0.10 two pixels apart (0.27).
 
 Reference and clean image may differ in size: codes are cropped, or repeated where they are smaller.
 
