@@ -73,7 +73,7 @@ class Trained:
         ]
         lines += [f"Report:  {self.report}"] if self.report is not None else []
         lines += [f"{how}: {_in_words(found)}" for how, found in self.metrics.items()]
-        lines += [f"{what}: {found}" for what, found in self.findings.items()]
+        lines += [f"{what}: {_brief(found)}" for what, found in self.findings.items()]
         return "\n".join(lines)
 
 
@@ -197,6 +197,14 @@ def _measure(manifest: TrainGeneratorManifest, trained: DataTask) -> dict[str, A
         evaluate_blocks(generator, pair_blocks(pairs, read_pixels), seed=manifest.seed)
     )
     return metrics
+
+
+def _brief(found: Any) -> str:
+    """Return a finding on one line; a table is left to the card and the report."""
+    if isinstance(found, Mapping) and "what" in found:
+        return str(found["what"])
+    text = str(found)
+    return text if len(text) <= 120 else f"{len(found)} entries, on the card"
 
 
 def _in_words(found: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from pipeline.training.loop import Progress, Task
 __all__ = ["TrainingDisplay", "Watched"]
 
 _EVERY_S = 10.0
-_BAR = 24
+_BAR = 16
 
 
 class TrainingDisplay:
@@ -133,12 +133,13 @@ class TrainingDisplay:
         # The figure that decides what is best; the others are on the line of each validation.
         judged = next((k for k in ("nll", "loss") if k in self._checked), None)
         table = Table.grid(padding=(0, 2))
+        for _ in range(6):
+            table.add_column(no_wrap=True)
         table.add_row(
-            "[bold]training[/]",
             f"[green]{bar}[/][dim]{'━' * (_BAR - len(bar))}[/]",
             f"{self._step:,}/{self.steps:,}",
             "" if last is None else f"loss {last.loss:.4g}",
-            "" if judged is None else f"held out: {judged} {self._checked[judged]:.4g}",
+            "" if judged is None else f"held out {judged} {self._checked[judged]:.4g}",
             f"[yellow]{last.skipped} skipped[/]" if last is not None and last.skipped else "",
             self._doing or ("" if left is None else f"{duration(left)} left"),
         )

@@ -2,8 +2,8 @@
 
 Drawn like the other diagrams of a report (:mod:`pipeline.report.figures`). A loss that is always
 positive and falls by more than a factor of twenty gets a logarithmic axis. On a linear axis the
-first steps may lie so far above all others that the rest would be a flat line; then the frame is
-that of the others, and the caption says so.
+first of many lines may lie so far above all others that the rest would be a flat line; then the
+frame is that of the others, and the caption says so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Axis", "choose_axis", "loss_svg", "rate_svg", "validation_svg"]
 Axis = tuple[str, tuple[float, float] | None]
 LOG_SPAN = 20.0
 START = 0.05
-MANY = 60
+FEW, MANY = 20, 60
 
 
 def choose_axis(values: Sequence[float]) -> Axis:
@@ -42,7 +42,7 @@ def choose_axis(values: Sequence[float]) -> Axis:
     if low > 0 and high / low > LOG_SPAN:
         return "log", None
     later = found[max(1, round(START * len(found))) :]
-    if len(later) < 2:
+    if len(found) < FEW:
         return "linear", None
     span = float(later.max() - later.min())
     if span > 0 and high - low > 3 * span:
@@ -65,7 +65,7 @@ def loss_svg(steps: Sequence[int], losses: Sequence[float], *, total: int) -> st
     if many:
         axes.plot(steps, _running_median(values, len(values) // 30), color=PALETTE[0], linewidth=2)
     elif len(values) < 3:
-        axes.plot(steps, values, "o", color=PALETTE[0], markersize=4)
+        axes.plot(steps, values, "o", color=PALETTE[0], markersize=4, clip_on=False)
     _frame(axes, choose_axis(losses), total)
     axes.set_ylabel("loss")
     return svg(figure)
@@ -74,7 +74,10 @@ def loss_svg(steps: Sequence[int], losses: Sequence[float], *, total: int) -> st
 def rate_svg(steps: Sequence[int], rates: Sequence[float], *, total: int) -> str:
     """Draw the learning rate."""
     figure, axes = new_figure()
-    axes.plot(steps, rates, color=PALETTE[7], linewidth=1.5)
+    marker = "o" if len(steps) < 3 else None
+    axes.plot(
+        steps, rates, color=PALETTE[7], linewidth=1.5, marker=marker, markersize=4, clip_on=False
+    )
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     _frame(axes, ("linear", None), total)
@@ -94,10 +97,19 @@ def validation_svg(
         color: Of the curve.
     """
     figure, axes = new_figure()
-    axes.plot(steps, values, color=color, marker="o", markersize=3, linewidth=1.5)
+    scale, frame = choose_axis(values)
+    axes.plot(
+        steps,
+        values,
+        color=color,
+        marker="o",
+        markersize=3,
+        linewidth=1.5,
+        clip_on=frame is not None,
+    )
     if best:
         axes.axvline(best, color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
-    _frame(axes, choose_axis(values), total)
+    _frame(axes, (scale, frame), total)
     return svg(figure)
 
 

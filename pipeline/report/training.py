@@ -40,9 +40,11 @@ VISIBLE = 0.12
 NAMES = {
     "akld": ("AKLD", "nats, 1 sample"),
     "bits": ("Code length", "bits a dimension"),
+    "denoiser_mse": ("Squared error of the denoiser", ""),
     "kld": ("KLD", "nats"),
     "loss": ("Loss on held-out data", ""),
     "nll": ("Negative log-likelihood", "nats a dimension"),
+    "nll_grey": ("The same of grey levels", "nats a dimension"),
     "psnr": ("PSNR of the clean estimate", "dB"),
 }
 
@@ -117,6 +119,7 @@ def render_training(
     checks = [line for line in log if line.get("validation") is not None]
     best = _best_step(checks)
     gain = _gain(examples)
+    own = "simulated" if manifest.validation and manifest.validation.simulate else "real"
     text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return layout("training.html.j2").render(
         name=manifest.name,
@@ -130,12 +133,13 @@ def render_training(
         bad=next((x["step"] for x in reversed(log) if x["loss"] is None), None),
         parameters=card.get("parameters"),
         left=_left(log, total),
-        best=best,
+        best=best if len(checks) > 1 else 0,
+        measured=bool(checks),
         curves=_curves(log, checks, best, total),
         figures=_figures(checks, best, card),
         blocks=_blocks(card),
         gain=gain,
-        examples=[_strip(example, gain) for example in examples],
+        examples=[_strip(example, gain, own=own) for example in examples],
         findings=_findings(findings) if findings else None,
         configurations=[_configuration(name) for name in card.get("configurations", ())],
         data=card.get("training_data", {}),
@@ -230,11 +234,9 @@ def _series(checks: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], l
             steps, values = found.setdefault(name, ([], []))
             steps.append(line["step"])
             values.append(_number(value))
-    order = ["nll", "loss", "kld", "akld"]
-    names = sorted(found, key=lambda n: (order.index(n) if n in order else len(order), n))
     return {
         name: found[name]
-        for name in names
+        for name in sorted(found, key=_place)
         if len(found[name][0]) > 1 and np.isfinite(found[name][1]).any()
     }
 
@@ -254,7 +256,7 @@ def _figures(
         columns.append((best, next(x["validation"] for x in checks if x["step"] == best)))
     rows = [
         {"title": title, "unit": unit, "values": [_number(c.get(name)) for _, c in columns]}
-        for name in last
+        for name in sorted(last, key=_place)
         for title, unit in [_named(name)]
     ]
     return {"steps": [step for step, _ in columns], "rows": rows}
@@ -264,7 +266,7 @@ def _blocks(card: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a table for each evaluation on whole blocks."""
     return [
         {
-            "title": name,
+            "title": "" if name == "blocks" else name,
             "convention": found["kld_convention"],
             "rows": [
                 {"what": what, **found[key]}
@@ -283,7 +285,7 @@ def _gain(examples: Sequence[Example]) -> float:
     return next((gain for gain in GAINS if not gain * weak < VISIBLE), GAINS[-1])
 
 
-def _strip(example: Example, gain: float) -> dict[str, Any]:
+def _strip(example: Example, gain: float, *, own: str) -> dict[str, Any]:
     real = ImagePair(clean=example.clean, noisy=example.noisy)
     # Numbers that are not finite would be any colour; white is seen.
     made = ImagePair(clean=example.made_from, noisy=np.nan_to_num(example.made, nan=1.0))
@@ -302,7 +304,7 @@ def _strip(example: Example, gain: float) -> dict[str, Any]:
                 "noise": figures.image_uri(figures.crop(figures.noise_picture(pair, gain))),
                 "std": float(pair.noise.std()) * 255.0,
             }
-            for title, pair in (("real", real), ("generated", made))
+            for title, pair in ((own, real), ("generated", made))
         ],
     }
 
@@ -346,6 +348,12 @@ def _configuration(name: str) -> str:
     """Return ``camera_00800`` as people say it."""
     camera, _, iso = name.rpartition("_")
     return f"{camera}, ISO {int(iso)}" if camera and iso.isdigit() else name
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Sort what weights are judged by first, then distances, then all else."""
+    order = ("nll", "nll_grey", "bits", "loss", "kld", "akld")
+    return (order.index(name) if name in order else len(order), name)
 
 
 def _named(name: str) -> tuple[str, str]:

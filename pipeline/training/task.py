@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from pipeline.metrics.kld import KldConvention, kld
 from pipeline.training.data import Batches
 
 __all__ = ["DataTask", "Example"]
+
+_CONTRAST = 0.04
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,9 +130,9 @@ class DataTask:
     def examples(self, count: int) -> list[Example]:
         """Return held-out crops beside a sample of the model, each of another camera and ISO.
 
-        Of each camera and ISO it is the crop with most contrast among those of the validation that
-        are neither nearly black nor nearly white. Empty without validation data, and for a model
-        that makes no noise.
+        Of each camera and ISO it is a gently textured crop among those of the validation: in a
+        crop of strong edges a pair that is not quite aligned shows outlines instead of noise. Empty
+        without validation data, and for a model that makes no noise.
 
         Args:
             count: How many at most, evenly over the sorted cameras and ISOs.
@@ -141,10 +144,10 @@ class DataTask:
             batch = self._validation.batch(number)
             for row in range(len(batch.shots)):
                 crop = _row(batch, row)
-                contrast = _contrast(crop)
+                rank = _unfitness(crop)
                 shot = batch.shots.camera[row] or "", batch.shots.iso[row] or 0
-                if shot not in best or contrast > best[shot][0]:
-                    best[shot] = contrast, crop, number * len(batch.shots) + row
+                if shot not in best or rank < best[shot][0]:
+                    best[shot] = rank, crop, number * len(batch.shots) + row
         shots = sorted(best)
         shown = {round(i) for i in np.linspace(0, len(shots) - 1, min(count, len(shots))).tolist()}
         with _evaluating(self.task.module):
@@ -237,11 +240,11 @@ def _row(batch: TrainingBatch, row: int) -> TrainingBatch:
     )
 
 
-def _contrast(crop: TrainingBatch) -> float:
-    """Return the contrast of a crop; less than any where it is nearly black or white."""
+def _unfitness(crop: TrainingBatch) -> float:
+    """Return how unfit a crop is to be looked at; more than any where nearly black or white."""
     clean = image(crop, "clean")
     exposed = 0.05 < float(clean.mean()) < 0.9
-    return float(clean.std()) if exposed else -1.0
+    return abs(float(clean.std()) - _CONTRAST) if exposed else math.inf
 
 
 def _pixels(picture: Tensor) -> Array:

@@ -88,7 +88,7 @@ def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_terminal_gets_one_moving_line_and_keeps_validations(clock: list[float]) -> None:
     file = io.StringIO()
-    console = Console(file=file, force_terminal=True, width=130)
+    console = Console(file=file, force_terminal=True, width=80)
     display = TrainingDisplay(100, style="auto", console=console)
     with display.watching():
         display.at(0)
@@ -101,7 +101,7 @@ def test_a_terminal_gets_one_moving_line_and_keeps_validations(clock: list[float
         display.show(line(60))
     text = file.getvalue()
     assert "noisemill: step 40/100, loss 0.25, nll -2.25, kld 0.01, 3 steps skipped" in text
-    assert "held out: nll -2.25" in text
+    assert "held out nll -2.25" in text
     assert "6 s left" in text
     assert "validating" in text
     assert "noisemill: step 60/100, loss 0.5" in text.rstrip().splitlines()[-1]

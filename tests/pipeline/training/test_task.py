@@ -22,7 +22,7 @@ SHOTS = (("a", 100), ("a", 200), ("b", 100))
 
 
 class Held:
-    """Two rows a batch, AWGN of 10 grey levels; later batches have more contrast."""
+    """Two rows a batch, AWGN of 10 grey levels; of six batches the contrast grows."""
 
     shots, channels = SHOTS, 3
 
@@ -130,7 +130,7 @@ def test_a_generator_with_a_reference_gets_the_row_s_own_pair() -> None:
     assert found["kld"] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_examples_are_the_crops_with_most_contrast_one_of_each_camera_and_iso() -> None:
+def test_examples_are_gently_textured_crops_one_of_each_camera_and_iso() -> None:
     task = joined(Stub(Copying()), Held(), batches=6)
     found = task.examples(9)
     assert [(e.camera, e.iso) for e in found] == list(SHOTS)
@@ -138,8 +138,9 @@ def test_examples_are_the_crops_with_most_contrast_one_of_each_camera_and_iso() 
         assert example.clean.shape == (16, 16, 3)
         assert example.domain == "srgb"
         np.testing.assert_array_equal(example.made, example.noisy.clip(0, 1))
-    # Of the two batches with most contrast, the fifth and the sixth, each shot is in one.
-    assert min(float(e.clean.std()) for e in found) > 0.14
+    # Contrast is 0.03 times the batch's number from 1: the first and the second are nearest 0.04,
+    # and between them hold each camera and ISO.
+    assert max(float(e.clean.std()) for e in found) < 0.07
     assert [(e.camera, e.iso) for e in task.examples(2)] == [SHOTS[0], SHOTS[2]]
 
 
