@@ -88,7 +88,7 @@ def test_nothing_but_packages_and_metadata_is_in_the_wheel(wheel: Path) -> None:
     parts = {part for name in names_in(wheel) for part in name.split("/")}
     assert not [part for part in parts if part.startswith("test") or part.endswith(".pyc")]
     assert any(name.endswith("licenses/LICENSE") for name in names_in(wheel))
-    assert wheel.stat().st_size < 20 * 2**20
+    assert wheel.stat().st_size < 32 * 2**20  # bundled weights may take 30 MB
 
 
 def test_packages_import_from_the_wheel_outside_the_checkout(

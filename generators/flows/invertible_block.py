@@ -24,7 +24,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import conv2d, leaky_relu
 
 from generators.flows.bijection import Bijection
 from generators.flows.condition import draw_weights
@@ -60,9 +60,12 @@ class ConcatSubnet(nn.Module):
         # training holds half as much.
         h = leaky_relu(self.conv1(x), _SLOPE, inplace=True)
         h = leaky_relu(self.conv2(h), _SLOPE, inplace=True)
-        # In autocast h is bfloat16, and what the block adds the result to is float32.
-        y: Tensor = self.conv3(torch.cat([x.to(h.dtype), h], dim=1))
-        return y.to(x.dtype)
+        # A convolution of [x, h] is the sum of two: joining the images would copy both, and training
+        # would hold the copy.
+        weight, inputs = self.conv3.weight, x.shape[1]
+        of_x = conv2d(x, weight[:, :inputs], self.conv3.bias, padding=1)
+        of_h = conv2d(h, weight[:, inputs:], padding=1)
+        return of_x.to(x.dtype) + of_h.to(x.dtype)
 
     @torch.no_grad()
     def silence(self) -> None:

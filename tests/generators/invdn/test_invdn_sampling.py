@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,17 @@ def noise(seeds: list[int], side: int = 16, *, sigma: float = 0.03) -> Tensor:
     return sigma * standard_normal(seeds, (3, side, side), "noise")
 
 
+@cache
 def make_weights(*, prior: bool = True) -> InvDNWeights:
     model = InvDN(CONFIG).eval().requires_grad_(False)
     if not prior:
         return InvDNWeights(model, (), None)
-    seeds = list(range(16))
-    clean = images(seeds)
+    # Enough positions that neither configuration leans on the other.
+    seeds = list(range(32))
+    clean = images(seeds, 64)
     encoded, _ = model.encode(clean)
-    labels = torch.tensor([0, 1] * 8)
-    noisy, _ = model.encode(clean + noise(seeds) * (1.0 + labels).view(-1, 1, 1, 1))
+    labels = torch.tensor([0, 1] * 16)
+    noisy, _ = model.encode(clean + noise(seeds, 64) * (1.0 + labels).view(-1, 1, 1, 1))
     return InvDNWeights(model, NAMES, fit_prior([Differences(labels, encoded, noisy - encoded)], 2))
 
 

@@ -200,8 +200,11 @@ def test_a_warm_start_brings_the_latent_to_unit_variance() -> None:
     noise, clean = images(3, 24, 24)
     noise = 0.05 * noise * clean.sqrt()
     model = make(shake=0.0)
-    cold = float(model.nll(noise, clean, SHOTS).mean())
+    model.requires_grad_(True)
+    with torch.no_grad():
+        cold = float(model.nll(noise, clean, SHOTS).mean())
     model.warm_start(noise, clean, model.labels(SHOTS))
+    model.requires_grad_(False)
     z, _ = model.encode(noise, clean, model.labels(SHOTS))
     assert abs(float(z.var()) - 1) < 0.05
     assert float(model.nll(noise, clean, SHOTS).mean()) < cold - 3

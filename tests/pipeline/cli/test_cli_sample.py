@@ -64,8 +64,9 @@ def test_every_generator_puts_noise_on_a_photograph_of_odd_size(
     assert min(noise[-1].std(), noise[:, -1].std(), noise[:-1, :-1].std()) > 0.5
 
 
-def test_every_registered_generator_is_tried() -> None:
-    assert set(GENERATORS) == set(generators.names())
+def test_every_generator_without_weights_is_tried() -> None:
+    untrained = {name for name in generators.names() if not generators.is_trained(name)}
+    assert set(GENERATORS) == untrained | {"naflow"}
 
 
 def test_the_depth_of_the_picture_is_kept(tmp_path: Path, texture: Texture) -> None:
