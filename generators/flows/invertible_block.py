@@ -60,8 +60,8 @@ class ConcatSubnet(nn.Module):
         # training holds half as much.
         h = leaky_relu(self.conv1(x), _SLOPE, inplace=True)
         h = leaky_relu(self.conv2(h), _SLOPE, inplace=True)
-        # A convolution of [x, h] is the sum of two: joining the images would copy both, and training
-        # would hold the copy.
+        # A convolution of [x, h] is the sum of two. Joining the images would copy both, out of the
+        # channels-last order as well: a fifth of the time of denoising.
         weight, inputs = self.conv3.weight, x.shape[1]
         of_x = conv2d(x, weight[:, :inputs], self.conv3.bias, padding=1)
         of_h = conv2d(h, weight[:, inputs:], padding=1)
