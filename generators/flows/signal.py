@@ -26,6 +26,7 @@ the first row's stood for all.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ __all__ = ["CellScale", "Gain", "Labels", "SignalDependentScale", "SignalScale"]
 
 # Of the root of the brightness, along which photon noise is even.
 _BINS = 64
+# A hundredth of a step of 10 bits, squared: noise without an offset would drive it to exp(-inf).
+_LEAST_VARIANCE = 1e-10
 _FIT_STEPS, _FIT_RATE, _FIT_ITERATIONS = 100, 0.05, 200
 
 
@@ -71,14 +74,23 @@ class SignalScale(nn.Module, ABC):
     def levels(self, labels: Labels) -> tuple[Tensor, Tensor]:
         """Return slope and offset of the variance, ``(B,)`` float64 each, both > 0."""
 
+    @abstractmethod
+    def start_at(self, slope: float, offset: float, labels: Labels) -> None:
+        """Set all levels: about these for the rows' mean speed, and rising with the speed."""
+
     def fit(self, x: Tensor, clean: Tensor, labels: Labels) -> None:
         """Fit the levels to some noise by maximum likelihood of independent normal numbers.
 
         Args:
             x: ``(B, C, H, W)`` noise.
             clean: Same shape, in [0, 1].
-            labels: Of the B rows; what they do not show is left alone.
+            labels: Of the B rows; cameras and speeds that they do not show get the trend.
         """
+        # Half the variance from either term: from far off, a descent sets one of them to zero.
+        half = 0.5 * max(float(x.double().square().mean()), _LEAST_VARIANCE)
+        lit = max(float(clean.double().mean()), 1e-3)
+        with torch.no_grad():
+            self.start_at(half / lit, half, labels)
         with torch.enable_grad():
             # The likelihood needs a few sums for each row and brightness, not the pixels.
             place = (clean.sqrt() * (_BINS - 1)).long().flatten(1)
@@ -88,6 +100,7 @@ class SignalScale(nn.Module, ABC):
                 for weights in (torch.ones_like(x), clean, x.square())
             ]
             count, signal, square = (each.view(len(x), _BINS) for each in sums)
+            square = square + _LEAST_VARIANCE * count
             some = count.clamp_min(1.0)
             adam = torch.optim.Adam(self.parameters(), lr=_FIT_RATE)
             newton = torch.optim.LBFGS(
@@ -111,7 +124,13 @@ class SignalScale(nn.Module, ABC):
             for _ in range(_FIT_STEPS):
                 loss()
                 adam.step()
+            kept, reached = [p.detach().clone() for p in self.parameters()], float(loss().detach())
             newton.step(loss)  # type: ignore[no-untyped-call]
+            found = float(loss().detach())
+            if not found <= reached:  # a line search may end beyond what exp can hold: not a number
+                with torch.no_grad():
+                    for parameter, before in zip(self.parameters(), kept, strict=True):
+                        parameter.copy_(before)
             adam.zero_grad()
 
     def std(self, clean: Tensor, labels: Labels) -> Tensor:
@@ -169,14 +188,12 @@ class SignalDependentScale(SignalScale):
         slope = torch.exp(self.beta1.double() * psi[:, 0] - log_gain)
         return slope, torch.exp(self.beta2.double() * psi[:, 1])
 
-    def fit(self, x: Tensor, clean: Tensor, labels: Labels) -> None:
-        """Fit the levels; see :class:`SignalScale`. Starts from slopes that follow the speed."""
-        with torch.no_grad():
-            # As initialised, the slope falls with the speed. A speed without rows keeps this start.
-            relative = (self.speeds / self.speeds.log().mean().exp()).log()
-            psi = self.camera_table[2].mean().exp()
-            self.iso_table.copy_(self.iso_table.mean() - 2.0 * relative / psi)
-        super().fit(x, clean, labels)
+    def start_at(self, slope: float, offset: float, labels: Labels) -> None:
+        """Set all levels; see :class:`SignalScale`. The offset is one for all speeds."""
+        psi = self.camera_table.mean(dim=1).exp()
+        slopes = math.log(slope) + _relative(self.speeds, labels)
+        self.iso_table.copy_((self.beta1 * psi[0] - slopes - self.speeds.log()) / psi[2])
+        self.beta2.fill_(math.log(offset) / float(psi[1]))
 
 
 class CellScale(SignalScale):
@@ -191,9 +208,12 @@ class CellScale(SignalScale):
         isos: The ISO speeds, in the order of the labels.
     """
 
+    speeds: Tensor
+
     def __init__(self, cameras: int, isos: Sequence[int]) -> None:
         super().__init__()
         speeds = torch.tensor(list(isos), dtype=torch.float64)
+        self.register_buffer("speeds", speeds, persistent=False)
         trend = (speeds / 800.0).log()
         start = torch.stack(
             [trend + torch.tensor(1e-3).log(), 2 * trend + torch.tensor(1e-5).log()]
@@ -211,6 +231,14 @@ class CellScale(SignalScale):
         logs = logs + one_hot(cells, cameras * isos).to(self.cell) @ self.cell.T
         slope, offset = logs.double().exp().unbind(dim=1)
         return slope, offset
+
+    def start_at(self, slope: float, offset: float, labels: Labels) -> None:
+        """Set all levels; see :class:`SignalScale`."""
+        relative = _relative(self.speeds, labels)
+        self.camera.zero_()
+        self.cell.zero_()
+        self.iso[0] = math.log(slope) + relative
+        self.iso[1] = math.log(offset) + 2 * relative
 
 
 class Gain(Bijection):
@@ -233,3 +261,9 @@ class Gain(Bijection):
 
     def _ladj(self, x: Tensor, sign: int) -> Tensor:
         return (sign * x[0].numel() * self.log_scale).expand(len(x))
+
+
+def _relative(speeds: Tensor, labels: Labels) -> Tensor:
+    """Return the logarithm of each speed over the rows' mean one."""
+    logs = speeds.log()
+    return logs - logs[labels.iso].mean()

@@ -24,9 +24,10 @@ from generators.weights_file import load_state, load_weights
 
 __all__ = ["NoiseFlowGenerator"]
 
-# Pixels that are decoded at a time; fewer rows are filled up to it. The layers are so small that
-# their number of calls counts: a quarter as many pixels took half as long again, on two threads.
-_PIXELS = 1 << 16
+# Pixels that are decoded at a time, on one thread; fewer rows are filled up to it. With twice as
+# many, 64x4x32x32 is a single part whose every layer is split between threads: on a busy machine
+# that took 0.2 to 10 units of benchmarks/noise_flow_rate.py.
+_PIXELS = 1 << 15
 
 
 @final
