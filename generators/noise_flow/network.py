@@ -214,7 +214,7 @@ class NoiseFlow(nn.Module):
         Args:
             noise: ``(B, 4, H, W)``.
             clean: Same shape.
-            labels: Of the B rows; cameras and ISOs not among them are left alone.
+            labels: Of the B rows; cameras and ISOs not among them get what the ISO suggests.
         """
         first = self.layers[0]
         if isinstance(first, SignalScale):
