@@ -16,12 +16,13 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from pipeline.corpus import CorpusIndex, load_corpus
 from pipeline.rows import white_level
@@ -146,6 +147,10 @@ class CorpusDataset(Dataset[Sample]):
             self._open.move_to_end(number)
             return self._shards[number]
         if number not in self._shards:
+            if not self._shards and get_worker_info() is not None:
+                # A spawned worker that tears down HDF5, Arrow and torch at its end now and then
+                # dies of it, and the loader takes a finished epoch for a crash: end without that.
+                Finalize(None, os._exit, args=(0,), exitpriority=-100)
             self._shards[number] = _Shard(open_shard(self.root, self._files[number]))
         self._open[number] = self._shards[number].reader
         if len(self._open) > _OPEN_SHARDS:
