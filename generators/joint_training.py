@@ -31,7 +31,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -47,7 +47,14 @@ from generators.training import NoiseTask, Part, TrainingBatch, TrainingSetup
 
 __all__ = ["JointConfig", "JointTask", "Left", "read_config", "surroundings"]
 
-PARAMS = ("arrangement", "denoiser", "lambda_", "noise_model", "pretrain_steps")
+PARAMS = (
+    "arrangement",
+    "denoiser",
+    "denoiser_params",
+    "lambda_",
+    "noise_model",
+    "pretrain_steps",
+)
 _LAMBDA = 2.0**18
 _DENOISERS = ("dncnn", "unet")
 _NOISE_MODELS = ("nlf", "noise-flow")
@@ -76,6 +83,8 @@ class JointConfig:
     Args:
         noise_model: ``noise-flow`` or ``nlf``.
         denoiser: ``dncnn`` or ``unet``.
+        denoiser_params: Its arrangement, e.g. ``{"width": 32}``; what is left out has the
+            denoiser's defaults.
         lambda_: Weight of the denoiser's error, > 0.
         pretrain_steps: Steps in which the denoiser trains alone; part of the schedule's steps.
         arrangement: Layers of a ``noise-flow``, e.g. ``"sdn|unc|gain|unc"``; ``None`` for the
@@ -87,6 +96,7 @@ class JointConfig:
 
     noise_model: str = "noise-flow"
     denoiser: str = "dncnn"
+    denoiser_params: Mapping[str, Any] = field(default_factory=dict)
     lambda_: float = _LAMBDA
     pretrain_steps: int = 0
     arrangement: str | None = None
@@ -94,6 +104,11 @@ class JointConfig:
     def __post_init__(self) -> None:
         check_choice("noise_model", self.noise_model, _NOISE_MODELS)
         check_choice("denoiser", self.denoiser, _DENOISERS)
+        if not isinstance(self.denoiser_params, Mapping):
+            raise ValueError(
+                "denoiser_params must map names to values, e.g. {width: 32}; got "
+                f"{self.denoiser_params!r}."
+            )
         check_number("lambda_", self.lambda_, low=0.0, open_low=True)
         whole("pretrain_steps", self.pretrain_steps, low=0)
         if self.arrangement is not None and self.noise_model != "noise-flow":
@@ -150,7 +165,8 @@ class JointTask(NoiseTask):
                 "TrainingSetup.denoiser."
             )
         model = fresh_model(config.noise_model, setup, arrangement=config.arrangement)
-        return model, setup.denoiser(config.denoiser, setup.seed)
+        made = setup.denoiser(config.denoiser, setup.seed, **config.denoiser_params)
+        return model, made
 
     def initialise(self, batch: TrainingBatch) -> None:
         """Start the noise model from a rough guess at the noise of the batch of step 0."""

@@ -24,17 +24,24 @@ in which the two errors cancel, as far as the denoiser is the best at that brigh
 owe nothing to the noise (texture smoothed away) stay. Measured (tools/nlf_recovery.py, a denoiser
 with an error of a tenth of the noise): crossed gives 10 % too much variance, as the formula says;
 balanced the right variance at middle brightness, and beta1 4 % low, beta2 8 % high. By half it has
-the self objective's weakness. Where beta1 and beta2 alone are wanted,
-:mod:`generators.nlf.calibration` needs no denoiser and errs by less than 1 %.
+the self objective's weakness.
+
+    difference   nll = -ln p((n1 - n2) / sqrt 2 | (c1 + c2) / 2)                   (ours)
+
+The scene cancels whatever the denoiser does, so variance and correlation are exactly those of the
+noise, and the likelihood cannot be had by leaving noise in the estimate; the denoiser only says how
+bright the scene is. The price: a difference of two shots is symmetric and nearer to a Gaussian than
+one shot, so skewed noise (few photons, clipped darks) loses its skew.
 
 Source: Maleky et al. 2022, "Noise2NoiseFlow: Realistic Camera Noise Modeling without Clean Images"
 (CVPR), eq. 3-6, lambda = 2^18; means instead of sums, clipping and the unclipped error as released.
 
-Differs from the paper: the objective ``balanced``; see :mod:`generators.joint_training` too.
+Differs from the paper: the objectives ``balanced`` and ``difference``; see :mod:`generators.joint_training` too.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, final, get_args
 
@@ -47,7 +54,7 @@ from generators.training import DataUse, TrainingBatch, TrainingSetup, image
 
 __all__ = ["Noise2NoiseFlowTask"]
 
-Objective = Literal["crossed", "self", "balanced"]
+Objective = Literal["crossed", "self", "balanced", "difference"]
 
 
 @final
@@ -59,7 +66,7 @@ class Noise2NoiseFlowTask(JointTask):
         denoiser: Images in, images out.
         config: What joint trainings have in common.
         objective: Whose clean estimate the noise is judged with: ``crossed``, the other shot's,
-            ``self``, or ``balanced``, both.
+            ``self``, ``balanced``, both, or ``difference``, the two shots' difference.
         seed: Seed of everything drawn.
         dtype: Precision of the denoiser.
     """
@@ -87,7 +94,8 @@ class Noise2NoiseFlowTask(JointTask):
         Args:
             params: ``noise_model``: ``noise-flow`` (default) or ``nlf``; ``denoiser``: ``dncnn``
                 (default) or ``unet``; ``lambda_``: 2^18; ``pretrain_steps``: 0; ``objective``:
-                ``crossed`` (default), ``self`` or ``balanced``; ``arrangement`` of the Noise Flow.
+                ``crossed`` (default), ``self``, ``balanced`` or ``difference``; ``arrangement`` of
+                the Noise Flow; ``denoiser_params``.
             setup: Cameras and ISOs of the data become the noise model's.
 
         Raises:
@@ -111,6 +119,9 @@ class Noise2NoiseFlowTask(JointTask):
             "self": [(first, c1), (second, c2)],
         }
         judged["balanced"] = judged["crossed"] + judged["self"]
+        if self._objective == "difference":
+            difference = (first - second) / math.sqrt(2.0)
+            return Left(mse=mse, noise=[difference], clean=[0.5 * (c1 + c2)])
         chosen = judged[self._objective]
         return Left(
             mse=mse,

@@ -91,7 +91,7 @@ class TrainingSetup:
     seed: int
     dtype: torch.dtype = torch.float32
     channels: int = 3
-    denoiser: Callable[[str, int], nn.Module] | None = None
+    denoiser: Callable[..., nn.Module] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,7 +106,9 @@ def _task(manifest: TrainGeneratorManifest, batches: Batches) -> NoiseTask:
         seed=manifest.seed,
         dtype=torch.bfloat16 if manifest.schedule.bf16 else torch.float32,
         channels=batches.channels,
-        denoiser=lambda name, seed: denoisers.create(name, channels=batches.channels, seed=seed),
+        denoiser=lambda name, seed, **params: denoisers.create(
+            name, channels=batches.channels, seed=seed, **params
+        ),
     )
     try:
         return generators.task(manifest.model).create(manifest.params, setup)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +24,11 @@ _SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the manifest."
 )
 _ADDRESS = click.option("--address", help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
+# What does the job of each other kind: f(manifest, source=, style=) -> something with to_dict()
+# and describe(). Text, so that a command imports only what it does.
+_JOBS = {
+    "train-generator": "pipeline.train:train_generator",
+}
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
@@ -46,9 +52,9 @@ def run(
     Run it again after any interruption: what is there is kept, what is missing is made.
     """
     loaded = _load(manifest, overrides)
-    if loaded.manifest.kind == "train-generator":
-        _refuse_corpus_options(manifest, address=address, inline=inline, overwrite=overwrite)
-        _train(loaded, as_json)
+    if loaded.manifest.kind != "corpus":
+        _refuse_corpus_options(loaded, address=address, inline=inline, overwrite=overwrite)
+        _carry_out(loaded, as_json)
         return
     from pipeline.build import build
 
@@ -119,23 +125,22 @@ def _corpus(name: str, overrides: Sequence[str], address: str | None) -> CorpusM
 
 
 def _refuse_corpus_options(
-    name: str, *, address: str | None, inline: bool, overwrite: bool
+    loaded: LoadedManifest, *, address: str | None, inline: bool, overwrite: bool
 ) -> None:
     given = {"--address": address is not None, "--inline": inline, "--overwrite": overwrite}
     wrong = ", ".join(option for option, is_given in given.items() if is_given)
     if wrong:
         raise click.UsageError(
-            f"{wrong}: only for manifests of kind corpus; {name} is of kind train-generator and "
-            "runs in this process."
+            f"{wrong}: only for manifests of kind corpus; {loaded.path} is of kind "
+            f"{loaded.manifest.kind}."
         )
 
 
-def _train(loaded: LoadedManifest, as_json: bool) -> None:
-    from pipeline.train import train_generator
-
-    if loaded.manifest.kind != "train-generator":
-        raise TypeError(f"{loaded.path} is of kind {loaded.manifest.kind}.")
-    result = train_generator(loaded.manifest, source=loaded.path, style=_style(as_json))
+def _carry_out(loaded: LoadedManifest, as_json: bool) -> None:
+    """Do the job of a manifest that is no corpus, and print what it says of itself."""
+    module, _, name = _JOBS[loaded.manifest.kind].partition(":")
+    job = getattr(import_module(module), name)
+    result = job(loaded.manifest, source=loaded.path, style=_style(as_json))
     if as_json:
         print_json(result.to_dict())
     else:
