@@ -1,4 +1,4 @@
-"""Noise metrics as sums that merge: KLD by named convention, AKLD, correlation, moments."""
+"""Metrics as sums that merge: of noise (KLD, AKLD, correlation, moments) and of quality."""
 
 from pipeline.metrics.akld import Akld, BlockAkld, akld, local_variance
 from pipeline.metrics.correlation import (
@@ -9,9 +9,20 @@ from pipeline.metrics.correlation import (
 )
 from pipeline.metrics.kld import CONVENTIONS, BlockKld, Kld, KldConvention, kld
 from pipeline.metrics.moments import Moments, NoiseHistogram, VarianceByIntensity
+from pipeline.metrics.quality import (
+    QUALITY_CONVENTIONS,
+    Psnr,
+    Quality,
+    QualityConvention,
+    QualityRule,
+    Ssim,
+    psnr,
+    ssim,
+)
 
 __all__ = [
     "CONVENTIONS",
+    "QUALITY_CONVENTIONS",
     "Akld",
     "BlockAkld",
     "BlockKld",
@@ -21,10 +32,17 @@ __all__ = [
     "KldConvention",
     "Moments",
     "NoiseHistogram",
+    "Psnr",
+    "Quality",
+    "QualityConvention",
+    "QualityRule",
+    "Ssim",
     "VarianceByIntensity",
     "akld",
     "kld",
     "lag1_correlation",
     "local_variance",
     "map_distance",
+    "psnr",
+    "ssim",
 ]
