@@ -41,15 +41,18 @@ __all__ = [
 _GROUP = "noisemill.generators"
 _BUILT_IN = {
     "awgn": "generators.parametric:AWGN",
+    "awgn-measured": "generators.measured:MeasuredAwgn",
     "camera": "generators.camera:SimulatedCamera",
     "fino": "generators.fino.sampling:FINOGenerator",
     "flow-srgb": "generators.flow_srgb.sampling:FlowSRGBGenerator",
     "heteroscedastic": "generators.parametric:Heteroscedastic",
+    "heteroscedastic-fitted": "generators.measured:FittedHeteroscedastic",
     "invdn": "generators.invdn.sampling:InvDNGenerator",
     "naflow": "generators.naflow.sampling:NAFlowGenerator",
     "nlf": "generators.nlf.sampling:NLFGenerator",
     "noise-flow": "generators.noise_flow.sampling:NoiseFlowGenerator",
     "poisson-gaussian": "generators.parametric:PoissonGaussian",
+    "real": "generators.measured:RealNoise",
     "spatially-variant-awgn": "generators.parametric:SpatiallyVariantAWGN",
 }
 

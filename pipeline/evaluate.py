@@ -10,7 +10,7 @@ The protocol, so that numbers can be compared:
   1 grey level. The others carry a brightness offset between the two photographs of the pair, which
   no noise model explains and which swamps the mean.
 
-A generator that needs a reference is given the block's own real image; :mod:`pipeline.baselines`
+A generator that needs a reference is given the block's own real image; :mod:`generators.measured`
 has two simple ones that are told as much.
 """
 

@@ -25,7 +25,6 @@ import generators
 from generators.base import NoiseGenerator
 from generators.naflow.sampling import NAFlowGenerator
 from generators.weights_file import find
-from pipeline.baselines import BASELINES
 from pipeline.evaluate import BlockScore, PairBlock, evaluate_blocks, is_sound, pair_blocks
 from pipeline.images import read_pixels
 from pipeline.manifest.models import PairsSource, Splits
@@ -44,8 +43,6 @@ class Row:
 
     def make(self, weights: Mapping[str, str]) -> NoiseGenerator:
         """Return the generator; ``weights`` replaces bundled weights by files."""
-        if self.generator in BASELINES:
-            return BASELINES[self.generator]()
         path = None if self.weights is None else find(weights.get(self.weights, self.weights))
         return generators.create(self.generator, params=self.params, weights=path)
 

@@ -36,6 +36,10 @@ CASES = {
         "heteroscedastic", {"table": "sidd", "domain": "raw"}, channels=4
     ),
     "poisson-gaussian": case("poisson-gaussian", {"gain": 1e-3, "read_noise": 2e-3}),
+    "real": case("real", {}, seeded=False),
+    "real-raw": case("real", {"domain": "raw"}, channels=4, seeded=False),
+    "awgn-measured": case("awgn-measured", {}),
+    "heteroscedastic-fitted": case("heteroscedastic-fitted", {}),
     "camera": case("camera", {}),
     "camera-grey": case("camera", {"iso": [100, 6400]}, channels=1),
     "camera-raw": case("camera", {"output": "raw", "camera": "compact"}),

@@ -1,27 +1,59 @@
-"""White noise that is told the truth: baselines that measure the real noise of each block.
+"""Noise read off a reference: the real noise itself, and white noise that is told the truth.
 
-A learned generator that sees a real reference must beat what can be read off that reference with
-one number (its level) or two (a line through its variance):
-
+    real                     the reference's own noise, reference - reference_clean
     awgn-measured            Normal(0, s**2), s measured on the reference
     heteroscedastic-fitted   Normal(0, b1 * clean + b2), b1 and b2 fitted to the reference
 
-Both are :class:`generators.base.NoiseGenerator` and need a reference.
+``real`` makes a corpus of real pairs, the upper bound of every ranking. The other two are
+baselines: a learned generator that sees a real reference must beat what can be read off it with one
+number (its level) or two (a line through its variance).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from generators.base import Domain, Need, NoiseGenerator, NoiseRequest, NoiseSample
+from generators.base import Domain, Need, NoiseRequest, NoiseSample
+from generators.checks import check_choice, check_request
 from generators.seeds import standard_normal
-from pipeline.metrics.base import Array
 
-__all__ = ["BASELINES", "FittedHeteroscedastic", "MeasuredAwgn", "fit_noise_level"]
+__all__ = ["FittedHeteroscedastic", "MeasuredAwgn", "RealNoise", "fit_noise_level"]
+
+Array = NDArray[np.float64]
+
+
+class RealNoise:
+    """The reference's own noise on the clean image: with real pairs, the real noisy image."""
+
+    name = "real"
+    revision = 1
+    accepts: Domain = "srgb"
+    gives: Domain = "srgb"
+    needs: frozenset[Need] = frozenset({"reference"})
+
+    def __init__(self, *, domain: Domain = "srgb") -> None:
+        """Make the generator.
+
+        Args:
+            domain: ``srgb`` or ``raw``, of the images.
+
+        Raises:
+            ValueError: If the domain is neither.
+        """
+        check_choice("domain", domain, ("srgb", "raw"))
+        self.accepts = self.gives = domain
+
+    def sample(self, request: NoiseRequest) -> NoiseSample:
+        """Add ``reference - reference_clean``; seeds play no part."""
+        clean = request.context.clean
+        return NoiseSample(
+            clean=clean,
+            noisy=clean + _real_noise(request, self),
+            params=[{} for _ in range(len(clean))],
+        )
 
 
 class MeasuredAwgn:
@@ -35,7 +67,7 @@ class MeasuredAwgn:
 
     def sample(self, request: NoiseRequest) -> NoiseSample:
         """Add white noise with the standard deviation of ``reference - reference_clean``."""
-        clean, real = request.context.clean, _real_noise(request)
+        clean, real = request.context.clean, _real_noise(request, self)
         levels = [float(row.std(correction=0)) for row in real.double()]
         eps = standard_normal(request.seeds, clean.shape[1:], "noise")
         noisy = clean + eps * torch.tensor(levels, dtype=torch.float32)[:, None, None, None]
@@ -53,7 +85,7 @@ class FittedHeteroscedastic:
 
     def sample(self, request: NoiseRequest) -> NoiseSample:
         """Fit :func:`fit_noise_level` to the row's reference and sample from it."""
-        clean, real = request.context.clean, _real_noise(request)
+        clean, real = request.context.clean, _real_noise(request, self)
         fits = [
             fit_noise_level(c.double().numpy(), n.double().numpy())
             for c, n in zip(clean, real, strict=True)
@@ -66,12 +98,6 @@ class FittedHeteroscedastic:
         noisy = clean + eps * (slope * clean + floor).sqrt()
         params = [{"beta1": b1, "beta2": b2} for b1, b2 in fits]
         return NoiseSample(clean=clean, noisy=noisy, params=params)
-
-
-BASELINES: Mapping[str, Callable[[], NoiseGenerator]] = {
-    MeasuredAwgn.name: MeasuredAwgn,
-    FittedHeteroscedastic.name: FittedHeteroscedastic,
-}
 
 
 def fit_noise_level(clean: Array, noise: Array) -> tuple[float, float]:
@@ -102,8 +128,10 @@ def fit_noise_level(clean: Array, noise: Array) -> tuple[float, float]:
     return slope, floor
 
 
-def _real_noise(request: NoiseRequest) -> Tensor:
-    if request.reference is None:
-        raise ValueError("this baseline measures the real noise; give the request a reference.")
+def _real_noise(
+    request: NoiseRequest, generator: RealNoise | MeasuredAwgn | FittedHeteroscedastic
+) -> Tensor:
+    check_request(request, name=generator.name, accepts=generator.accepts, needs=generator.needs)
+    assert request.reference is not None  # check_request has seen to it
     base = request.context.clean if request.reference_clean is None else request.reference_clean
     return request.reference - base

@@ -1,4 +1,4 @@
-"""Baselines measure the level they are shown; the fit equals a solver of non-negative squares."""
+"""The real noise comes back, baselines measure its level; the fit equals a solver of such squares."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import torch
 from scipy.optimize import nnls
 
 from generators.base import NoiseContext, NoiseRequest
+from generators.measured import FittedHeteroscedastic, MeasuredAwgn, RealNoise, fit_noise_level
 from generators.shots import ShotBatch
-from pipeline.baselines import BASELINES, FittedHeteroscedastic, MeasuredAwgn, fit_noise_level
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,14 @@ def test_fitted_noise_follows_brightness() -> None:
     assert made.params[2]["beta1"] == pytest.approx((3 * 0.02) ** 2, rel=0.15)
 
 
-@pytest.mark.parametrize("make", BASELINES.values(), ids=BASELINES)
+@pytest.mark.parametrize("make", [RealNoise, MeasuredAwgn, FittedHeteroscedastic])
 def test_without_a_reference_they_say_so(make: type) -> None:
     assert make().needs == {"reference"}
     with pytest.raises(ValueError, match="reference"):
         make().sample(request(0.02, reference=False))
+
+
+def test_real_noise_is_the_reference_itself() -> None:
+    asked = request(0.02)
+    made = RealNoise().sample(asked)
+    torch.testing.assert_close(made.noisy, asked.reference, rtol=0, atol=1e-6)
