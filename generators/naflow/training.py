@@ -52,7 +52,9 @@ class NAFlowTask(NoiseTask):
         """Make the task; ``params`` are the fields of :class:`NAFlowConfig`, and ``recompute``.
 
         Raises:
-            ValueError: If a parameter is unknown or wrong.
+            ValueError: If a parameter is unknown or wrong, or the data has one camera and ISO only
+                and ``single_prior`` does not say that this is meant: noise-aware sampling compares
+                a reference with several.
         """
         names = tuple(configuration_name(camera, iso) for camera, iso in setup.shots)
         known = {field.name for field in fields(NAFlowConfig)} - {"configurations", "seed"} | {
@@ -67,6 +69,14 @@ class NAFlowTask(NoiseTask):
         if not isinstance(recompute, bool):
             raise ValueError(f"recompute must be true or false; it is {recompute!r}.")
         network = {name: value for name, value in params.items() if name != "recompute"}
+        if len(names) == 1 and not network.get("single_prior", False):
+            ((camera, iso),) = setup.shots
+            raise ValueError(
+                f"the training data has one camera and ISO only, {camera} at ISO {iso}. naflow "
+                "learns one Gaussian for each and samples by comparing a reference with all of "
+                "them; with one there is nothing to compare. Add pairs of other cameras or ISOs, "
+                "or set single_prior: true for a model of this one."
+            )
         config = NAFlowConfig(configurations=names, seed=setup.seed, **network)
         memory: Memory = "recompute" if recompute else "keep"
         return cls(NAFlow(config), seed=setup.seed, dtype=setup.dtype, memory=memory)

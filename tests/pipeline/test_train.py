@@ -31,6 +31,7 @@ from tests.contracts.command import noisemill
 Make = Callable[..., TrainGeneratorManifest]
 
 TINY = {"levels": 2, "condition_channels": 8, "hidden": 8, "transitions": 1, "coupled": 1}
+TINY |= {"single_prior": True}  # the pairs are of one camera and ISO
 
 
 def pairs(folder: Path, **more: Any) -> dict[str, Any]:
@@ -262,6 +263,7 @@ def test_a_model_trains_on_simulated_shots_of_photographs_and_is_reported(
     result = trained(
         training(
             data={"sources": sources, "simulate": [device]},
+            params={"single_prior": False},
             validation={
                 "sources": held, "simulate": [device], "patch": 16, "every": 2, "batches": 2,
             },
@@ -297,6 +299,14 @@ def test_noisy_pairs_train_a_raw_model_that_never_sees_a_clean_image(
     assert card["training_data"]["use"] == "noisy-pairs"
     assert result.findings
     assert card["training"]["objective"] == "nlf-noisy-pairs"
+
+
+def test_pairs_of_one_camera_and_iso_are_refused_where_several_are_compared(
+    training: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"one camera and ISO only, X at ISO 800.*single_prior"):
+        trained(training(params={"single_prior": False}))
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
 
 
 def test_an_unknown_model_is_told_with_a_suggestion(training: Make) -> None:

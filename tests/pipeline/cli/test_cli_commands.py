@@ -315,6 +315,7 @@ def write_training(tmp_path: Path, source: dict[str, object]) -> Path:
     manifest = {
         "kind": "train-generator",
         "name": "small",
+        "params": {"single_prior": True},
         "data": {"sources": [source], "patch": 16},
         "schedule": {"steps": 3, "batch_size": 2},
         "log_every": 1,
