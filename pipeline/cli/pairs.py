@@ -145,6 +145,8 @@ def _sources(name: str, metadata: str | None, clean: str | None, noisy: str | No
             )
         if not exists(name, "metadata.csv"):
             loaded = load_manifest(name).manifest
+            if loaded.kind == "train-denoiser":
+                return [s for one in loaded.data.inputs if one.pairs for s in one.pairs.sources]
             return list(loaded.sources if loaded.kind == "corpus" else loaded.data.sources)
         metadata = "metadata.csv"
     if metadata is None and (clean is None or noisy is None):

@@ -27,6 +27,7 @@ _ADDRESS = click.option("--address", help="Ray cluster: auto, HOST:PORT or ray:/
 # What does the job of each other kind: f(manifest, source=, style=) -> something with to_dict()
 # and describe(). Text, so that a command imports only what it does.
 _JOBS = {
+    "train-denoiser": "pipeline.train_denoiser:train_denoiser",
     "train-generator": "pipeline.train:train_generator",
 }
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")

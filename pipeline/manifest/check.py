@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import generators
 from pipeline.manifest.mistakes import KeyPath, Mistake, closest, show
-from pipeline.manifest.models import CorpusManifest, Manifest, TrainGeneratorManifest
+from pipeline.manifest.models import Manifest
 from pipeline.manifest.shapes import Shape, Spot, describe, locate, shape_of
 from pipeline.manifest.tree import Tree
 
@@ -19,12 +19,12 @@ __all__ = ["check", "manifest_adapter"]
 
 
 @cache
-def manifest_adapter() -> TypeAdapter[CorpusManifest | TrainGeneratorManifest]:
+def manifest_adapter() -> TypeAdapter[Manifest]:
     """Return pydantic's adapter of the union of all manifests."""
     return TypeAdapter(Manifest)
 
 
-def check(tree: Tree) -> tuple[CorpusManifest | TrainGeneratorManifest | None, list[Mistake]]:
+def check(tree: Tree) -> tuple[Manifest | None, list[Mistake]]:
     """Check a manifest's data.
 
     Args:
@@ -46,7 +46,7 @@ class _Check:
         # Places whose mistake is known: what pydantic says there (or below) is only its echo.
         self.settled: set[KeyPath] = set(tree.broken)
 
-    def run(self) -> tuple[CorpusManifest | TrainGeneratorManifest | None, list[Mistake]]:
+    def run(self) -> tuple[Manifest | None, list[Mistake]]:
         if not isinstance(self.data, dict):
             self._tell((), f"found {show(self.data)}", expected=f"expected {describe(self.root)}")
             return None, self.mistakes
@@ -67,7 +67,7 @@ class _Check:
 
     def _validate(
         self,
-    ) -> tuple[CorpusManifest | TrainGeneratorManifest | None, list[dict[str, Any]]]:
+    ) -> tuple[Manifest | None, list[dict[str, Any]]]:
         for _ in range(2):
             try:
                 return manifest_adapter().validate_python(self.data), []

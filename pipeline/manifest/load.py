@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.manifest.bundled import bundled_names, read_manifest_text
 from pipeline.manifest.check import check
 from pipeline.manifest.mistakes import ManifestError, Mistake
-from pipeline.manifest.models import CorpusManifest, TrainGeneratorManifest
+from pipeline.manifest.models import Manifest
 from pipeline.manifest.overrides import apply_overrides
 from pipeline.manifest.reader import read_tree
 from pipeline.manifest.tree import Tree
@@ -39,7 +39,7 @@ class LoadedManifest:
         tree: Where everything stands, for mistakes that are found later; ``None`` if not known.
     """
 
-    manifest: CorpusManifest | TrainGeneratorManifest
+    manifest: Manifest
     path: str
     data: dict[str, Any]
     sha256: str

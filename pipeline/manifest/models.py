@@ -1,7 +1,7 @@
 """What a manifest may contain, as pydantic models; unknown keys are errors everywhere.
 
-One union, told apart by ``kind``: a corpus, or the training of a generator. Field descriptions are
-part of the product: they appear in the JSON Schema, so editors show them while a manifest is typed.
+One union, told apart by ``kind``: a corpus, the training of a generator or of a denoiser. Field
+descriptions are part of the product: they appear in the JSON Schema, so editors show them.
 The parts live in ``sources``, ``corpus`` and ``training``; this module is where others take them.
 """
 
@@ -19,6 +19,13 @@ from pipeline.manifest.corpus import (
     Output,
     Patches,
     Resources,
+)
+from pipeline.manifest.denoising import (
+    DenoisingData,
+    DenoisingInput,
+    DenoisingSchedule,
+    RealPairs,
+    TrainDenoiserManifest,
 )
 from pipeline.manifest.sources import (
     AuditLimits,
@@ -47,6 +54,9 @@ __all__ = [
     "AuditLimits",
     "CorpusManifest",
     "CorpusSource",
+    "DenoisingData",
+    "DenoisingInput",
+    "DenoisingSchedule",
     "Device",
     "Filled",
     "Fraction",
@@ -62,6 +72,7 @@ __all__ = [
     "Patches",
     "PhotographsSource",
     "Positive",
+    "RealPairs",
     "Resources",
     "Schedule",
     "SiddSource",
@@ -69,6 +80,7 @@ __all__ = [
     "SourceBase",
     "Split",
     "Splits",
+    "TrainDenoiserManifest",
     "TrainGeneratorManifest",
     "TrainingData",
     "TrainingOutput",
@@ -76,4 +88,7 @@ __all__ = [
     "parse_bytes",
 ]
 
-Manifest = Annotated[CorpusManifest | TrainGeneratorManifest, Field(discriminator="kind")]
+Manifest = Annotated[
+    CorpusManifest | TrainGeneratorManifest | TrainDenoiserManifest,
+    Field(discriminator="kind"),
+]
