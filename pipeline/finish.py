@@ -143,7 +143,10 @@ def _generator(one: LoadedGenerator) -> GeneratorEntry:
 
 def _sources(manifest: CorpusManifest, plan: Plan) -> list[SourceEntry]:
     images = Counter(record.source for record in plan.records)
-    licenses = {record.source: record.license for record in plan.records}
+    found: dict[str, set[str]] = {}
+    for record in plan.records:
+        found.setdefault(record.source, set()).add(record.license)
+    licenses = {label: "; ".join(sorted(several)) for label, several in found.items()}
     return [
         SourceEntry(
             label=label_of(source),

@@ -102,7 +102,7 @@ def publish_training(
         "configurations": [configuration_name(*shot) for shot in trained.shots],
         "training_data": {
             "scenes": sorted({image.scene for image in store.images}),
-            "sources": [source_.license or "" for source_ in manifest.data.sources],
+            "licenses": store.licenses,
             "simulated": [device.model_dump(mode="json") for device in manifest.data.simulate],
             "use": trained.task.uses,
             "share_of_places_within_offset": round(store.kept_fraction, 4),

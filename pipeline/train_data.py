@@ -158,7 +158,11 @@ def _image(
         )
     images = {name: _stored(pixels) for name, pixels in load_training_views(record, needed).items()}
     return TrainingImage(
-        camera=record.camera or "", iso=record.iso or 0, scene=record.scene, **images
+        camera=record.camera or "",
+        iso=record.iso or 0,
+        scene=record.scene,
+        license=record.license,
+        **images,
     )
 
 

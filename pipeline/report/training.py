@@ -21,11 +21,12 @@ import yaml
 from markupsafe import Markup
 
 import generators
-from pipeline.manifest.models import TrainGeneratorManifest
+from pipeline.manifest.models import PhotographsSource, TrainGeneratorManifest
 from pipeline.report import curves, figures
 from pipeline.report.collect import ImagePair
 from pipeline.report.layout import label, layout, plain, sig
 from pipeline.sources.base import label_of
+from pipeline.sources.photographs import licenses_of
 from pipeline.storage import publish
 from pipeline.train_card import Trained
 from pipeline.training.task import Example
@@ -340,8 +341,15 @@ def _source(part: str, source: Any) -> dict[str, Any]:
         "part": part,
         "label": label_of(source),
         "type": source.type,
-        "license": source.license,
+        "license": source.license or _license_of(source),
     }
+
+
+def _license_of(source: Any) -> str | None:
+    """Return the licences of photographs that are known without being given."""
+    if not isinstance(source, PhotographsSource):
+        return None
+    return "; ".join(f"{name}: {license}" for name, license in licenses_of(source).items())
 
 
 def _configuration(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.manifest.models import PhotographsSource, Splits
 from pipeline.sources.base import Candidate, Scan, examine, label_of
 
-__all__ = ["scan_photographs"]
+__all__ = ["licenses_of", "scan_photographs"]
 
 _LICENSES = {
     "astronaut": "public domain (NASA)",
@@ -22,8 +22,13 @@ def scan_photographs(source: PhotographsSource, splits: Splits) -> Scan:
             clean=f"skimage:{name}",
             scene=name,
             split=source.split,
-            license=source.license or _LICENSES[name],
+            license=licenses_of(source)[name],
         )
         for name in source.names
     ]
     return examine(candidates, [source.split] * len(candidates), label_of(source))
+
+
+def licenses_of(source: PhotographsSource) -> dict[str, str]:
+    """Return the licence of each photograph of the source, by name."""
+    return {name: source.license or _LICENSES[name] for name in source.names}

@@ -88,6 +88,7 @@ class TrainingImage:
         camera: Camera name; empty where unknown.
         iso: ISO speed; 0 where unknown.
         scene: Scene name.
+        license: Licence of the images; empty where unknown.
 
     Raises:
         ValueError: If there is no image, or shapes or types differ.
@@ -99,6 +100,7 @@ class TrainingImage:
     camera: str
     iso: int
     scene: str
+    license: str = ""
 
     def __post_init__(self) -> None:
         kinds = {(pixels.shape, pixels.dtype.name) for pixels in self.images().values()}
@@ -172,6 +174,15 @@ class TrainingStore:
         possible = sum(len(_grid(image, patch)) for image in images)
         self.kept_fraction = sum(len(places) for places in self.places) / max(possible, 1)
 
+    @property
+    def licenses(self) -> dict[str, list[str]]:
+        """Licence to the scenes that stand under it, both sorted; those unknown are left out."""
+        found: dict[str, set[str]] = {}
+        for image in self.images:
+            if image.license:
+                found.setdefault(image.license, set()).add(image.scene)
+        return {name: sorted(scenes) for name, scenes in sorted(found.items())}
+
     @classmethod
     def load(
         cls,
@@ -190,6 +201,7 @@ class TrainingStore:
                     camera=str(group.attrs["camera"]),
                     iso=int(group.attrs["iso"]),
                     scene=str(group.attrs["scene"]),
+                    license=str(group.attrs.get("license", "")),
                 )
                 for _, group in sorted(file.items())
             ]

@@ -28,5 +28,5 @@ def write_store(path: Path, images: Sequence[TrainingImage]) -> None:
             for name, pixels in image.images().items():
                 group[name] = pixels
             group.attrs["camera"], group.attrs["iso"] = image.camera, image.iso
-            group.attrs["scene"] = image.scene
+            group.attrs["scene"], group.attrs["license"] = image.scene, image.license
     os.replace(temporary, path)

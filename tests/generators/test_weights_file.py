@@ -224,3 +224,13 @@ def test_bundled_weights_are_the_file_that_their_card_describes() -> None:
         assert described, f"{name} has no card beside it"
         assert described["sha256"] == sha256_of_file(path), name
         assert described["license"] == load_header(path).license, name
+
+
+def test_a_bundled_card_names_the_licence_of_every_scene_that_was_trained_on() -> None:
+    if not bundled():
+        pytest.skip("no weights are bundled with this checkout")
+    for name, path in bundled().items():
+        data = card(path)["training_data"]
+        named = [scene for scenes in data["licenses"].values() for scene in scenes]
+        assert sorted(named) == data["scenes"], name
+        assert all(data["licenses"]), name

@@ -100,6 +100,15 @@ def finished(corpus_manifest: Make) -> CorpusManifest:
     return manifest
 
 
+def test_every_licence_of_a_source_is_on_the_card(corpus_manifest: Make) -> None:
+    source = {"type": "photographs", "names": ["astronaut", "coffee", "chelsea"]}
+    patches = {"size": 256, "stride": 256}
+    made(manifest := corpus_manifest(sources=[source], patches=patches))
+    (entry,) = load_corpus(manifest.output.path).sources
+    assert entry.license == "CC0-1.0; public domain (NASA)"
+    assert entry.license in (Path(manifest.output.path) / "README.md").read_text()
+
+
 def test_run_again_with_nothing_missing_leaves_every_file_as_it_was(
     corpus_manifest: Make,
 ) -> None:

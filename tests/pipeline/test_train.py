@@ -273,6 +273,7 @@ def test_a_model_trains_on_simulated_shots_of_photographs_and_is_reported(
     card = json.loads(Path(result.weights).with_suffix(".json").read_text(encoding="utf-8"))
     assert card["configurations"] == ["toy_00100", "toy_00200"]
     assert card["training_data"]["simulated"][0]["generator"] == "awgn"
+    assert card["training_data"]["licenses"] == {"unspecified": ["a.png", "b.png"]}
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "validation" in line] == [2, 4, 6]
     assert result.report == str(tmp_path / "run" / "report.html")
@@ -307,6 +308,23 @@ def test_pairs_of_one_camera_and_iso_are_refused_where_several_are_compared(
     with pytest.raises(ValueError, match=r"one camera and ISO only, X at ISO 800.*single_prior"):
         trained(training(params={"single_prior": False}))
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_the_licence_of_every_photograph_is_on_the_card_of_the_weights(training: Make) -> None:
+    device = {"camera": "toy", "isos": [100, 200], "generator": "awgn", "params": {"sigma": 10}}
+    photographs = {"type": "photographs", "names": ["astronaut", "coffee", "rocket"]}
+    result = trained(
+        training(
+            data={"sources": [photographs], "simulate": [device]},
+            schedule={"steps": 1},
+        )
+    )
+    card = json.loads(Path(result.weights).with_suffix(".json").read_text(encoding="utf-8"))
+    assert card["training_data"]["licenses"] == {
+        "CC0-1.0": ["coffee"],
+        "public domain (NASA)": ["astronaut"],
+        "public domain (SpaceX)": ["rocket"],
+    }
 
 
 def test_an_unknown_model_is_told_with_a_suggestion(training: Make) -> None:

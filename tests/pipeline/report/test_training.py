@@ -149,13 +149,37 @@ def test_a_running_training_has_a_page_that_renews_itself(lines: int) -> None:
 
 
 @pytest.mark.usefixtures("plain")
+def test_the_licence_of_each_photograph_is_told() -> None:
+    names = ["astronaut", "coffee"]
+    data = {
+        "scenes": names,
+        "licenses": {"CC0-1.0": ["coffee"], "public domain (NASA)": ["astronaut"]},
+    }
+    page = Page(
+        render_training(
+            manifest(data={"sources": [{"type": "photographs", "names": names}]}),
+            log(2),
+            cards=[card(training_data=data)],
+            files=[],
+        )
+    )
+    assert "astronaut: public domain (NASA); coffee: CC0-1.0" in page.text
+    assert "public domain (NASA): astronaut" in page.text
+
+
+@pytest.mark.usefixtures("plain")
 def test_names_from_outside_are_escaped() -> None:
     sources = [{"type": "images", "path": EVIL, "label": EVIL, "license": EVIL}]
     page = Page(
         render_training(
             manifest(name=EVIL, license=EVIL, data={"sources": sources}),
             log(2),
-            cards=[card(configurations=[EVIL], training_data={"scenes": [EVIL]})],
+            cards=[
+                card(
+                    configurations=[EVIL],
+                    training_data={"scenes": [EVIL], "licenses": {EVIL: [EVIL]}},
+                )
+            ],
             findings={EVIL: EVIL, "more": {EVIL: EVIL}},
             files=[
                 {"name": EVIL, "family": EVIL, "parameters": 1, "bytes": 1, "sha256": "", "step": 1}

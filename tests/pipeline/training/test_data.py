@@ -131,11 +131,13 @@ def test_labels_are_the_configurations_of_the_pairs_kept() -> None:
 
 def test_a_store_file_gives_the_pairs_back(tmp_path: Path) -> None:
     images = [pair(seed=seed, camera=f"camera {seed}", iso=100 * seed) for seed in range(1, 12)]
+    images = [replace(image, license="CC0-1.0") for image in images[:5]] + images[5:]
     path = tmp_path / "below" / "pairs.h5"
     write_store(path, images)
     read = TrainingStore.load(path, patch=32, max_offset=None, window=32)
     assert [image.scene for image in read.images] == [image.scene for image in images]
     assert [(i.camera, i.iso) for i in read.images] == [(i.camera, i.iso) for i in images]
+    assert read.licenses == {"CC0-1.0": [f"scene-{seed}" for seed in range(1, 6)]}
     for one, other in zip(read.images, images, strict=True):
         assert (one.clean == other.clean).all()
         assert (one.noisy == other.noisy).all()
