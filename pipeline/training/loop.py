@@ -14,14 +14,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.training.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.training.schedule import Recipe, learning_rate
 
-__all__ = ["Progress", "Recipe", "Task", "TrainingResult", "learning_rate", "train"]
+__all__ = [
+    "ALONE",
+    "Crew",
+    "Progress",
+    "Recipe",
+    "Task",
+    "TrainingResult",
+    "learning_rate",
+    "train",
+]
 
 
 class Task(Protocol):
@@ -49,43 +59,6 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How long and how fast.
-
-    Args:
-        steps: Optimiser steps.
-        learning_rate: Peak.
-        final_learning_rate: End of the cosine.
-        warmup_steps: Linear rise to the peak.
-        decay: ``cosine`` to the end, ``constant``, or ``milestones``.
-        milestones: Steps at which the rate is multiplied by ``factor``.
-        factor: See ``milestones``.
-        betas: Adam's.
-        weight_decay: Adam's L2 penalty.
-        clip_norm: Largest gradient norm; ``None`` for any.
-        ema: Decay of the averaged weights; ``None`` for none.
-        checkpoint_every: Steps.
-        log_every: Steps.
-        validate_every: Steps between validations of the averaged weights; ``None`` for none.
-    """
-
-    steps: int
-    learning_rate: float
-    final_learning_rate: float = 0.0
-    warmup_steps: int = 0
-    decay: Literal["cosine", "constant", "milestones"] = "cosine"
-    milestones: tuple[int, ...] = ()
-    factor: float = 0.5
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
-    ema: float | None = None
-    checkpoint_every: int = 500
-    log_every: int = 50
-    validate_every: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """One line of the log.
 
@@ -106,6 +79,24 @@ class Progress:
     seconds: float
     skipped: int
     validation: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """How processes train together; each runs the loop on its share of every batch.
+
+    Gradients are averaged by the module that the task calls; the rest is here.
+
+    Args:
+        leads: Whether this process writes, reports and validates; one of them does.
+        mean: Returns the mean of a scalar over all processes.
+    """
+
+    leads: bool
+    mean: Callable[[Tensor], Tensor]
+
+
+ALONE = Crew(leads=True, mean=lambda value: value)
 
 
 @dataclass(slots=True)
@@ -129,20 +120,6 @@ class TrainingResult:
     best_figures: dict[str, float] = field(default_factory=dict)
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then the recipe's decay."""
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    if recipe.decay == "constant":
-        return recipe.learning_rate
-    if recipe.decay == "milestones":
-        passed = sum(step >= milestone for milestone in recipe.milestones)
-        return float(recipe.learning_rate * recipe.factor**passed)
-    span = max(1, recipe.steps - recipe.warmup_steps)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * (step - recipe.warmup_steps) / span))
-    return recipe.final_learning_rate + (recipe.learning_rate - recipe.final_learning_rate) * cosine
-
-
 def train(
     task: Task,
     recipe: Recipe,
@@ -151,6 +128,7 @@ def train(
     device: torch.device,
     report: Callable[[Progress], None],
     stop_at: int | None = None,
+    crew: Crew = ALONE,
 ) -> TrainingResult:
     """Train, or go on with a training found in the folder.
 
@@ -161,6 +139,7 @@ def train(
         device: Where the module lives.
         report: Called with every line of the log.
         stop_at: Stop early, after this step, leaving a checkpoint.
+        crew: The processes that train together.
 
     Raises:
         ValueError: If the folder holds something that is no checkpoint.
@@ -169,7 +148,8 @@ def train(
     """
     module = task.module
     trainable = [p for p in module.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    optimiser = kind(
         trainable, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay
     )
     state = _State(module, optimiser, recipe)
@@ -180,13 +160,14 @@ def train(
         task.initialise()
         state.start_average()
     last = recipe.steps if stop_at is None else min(recipe.steps, stop_at)
-    _trim_log(folder / "log.jsonl", state.step)
+    if crew.leads:
+        _trim_log(folder / "log.jsonl", state.step)
     started, bad_run = time.monotonic(), 0
     losses: list[float] = []
     before = state.seconds
     while state.step < last:
         rate = learning_rate(recipe, state.step)
-        loss = _update(task, state, trainable, recipe, rate)
+        loss = _update(task, state, trainable, recipe, rate, crew)
         bad_run = 0 if loss is not None else bad_run + 1
         if bad_run >= 100:
             raise FloatingPointError(
@@ -196,6 +177,8 @@ def train(
         if loss is not None:
             losses.append(loss)
         state.seconds = before + time.monotonic() - started
+        if not crew.leads:
+            continue
         ends = state.step == last
         validated: dict[str, float] | None = None
         if recipe.validate_every is not None and (
@@ -281,7 +264,12 @@ class _State:
 
 
 def _update(
-    task: Task, state: _State, trainable: list[nn.Parameter], recipe: Recipe, rate: float
+    task: Task,
+    state: _State,
+    trainable: list[nn.Parameter],
+    recipe: Recipe,
+    rate: float,
+    crew: Crew,
 ) -> float | None:
     """Make one optimiser step; a non-finite loss or gradient skips it and is counted."""
     for group in state.optimiser.param_groups:
@@ -290,7 +278,8 @@ def _update(
     running = {k: v.clone() for k, v in state.module.named_buffers() if v.is_floating_point()}
     loss = task.loss(state.step)
     state.step += 1
-    value = float(loss.detach())
+    # One process's bad number makes the mean bad, so all of them skip the step together.
+    value = float(crew.mean(loss.detach()))
     if not math.isfinite(value):
         state.skipped += 1
         _put_back(state.module, running)
