@@ -7,7 +7,9 @@ from pipeline.metrics.correlation import (
     lag1_correlation,
     map_distance,
 )
-from pipeline.metrics.kld import CONVENTIONS, BlockKld, Kld, KldConvention, kld
+from pipeline.metrics.groups import LEVELS, Cell, GroupSums, Scores
+from pipeline.metrics.kld import CONVENTIONS, BlockKld, Kld, KldConvention, PooledKld, kld
+from pipeline.metrics.likelihood import Nll, NllConvention, NllValue, bits_per_dimension
 from pipeline.metrics.moments import Moments, NoiseHistogram, VarianceByIntensity
 from pipeline.metrics.quality import (
     QUALITY_CONVENTIONS,
@@ -19,30 +21,43 @@ from pipeline.metrics.quality import (
     psnr,
     ssim,
 )
+from pipeline.metrics.spectrum import RadialSpectrum, Spectrum, spectrum_distance
 
 __all__ = [
     "CONVENTIONS",
+    "LEVELS",
     "QUALITY_CONVENTIONS",
     "Akld",
     "BlockAkld",
     "BlockKld",
+    "Cell",
     "ChannelCovariance",
     "CorrelationMap",
+    "GroupSums",
     "Kld",
     "KldConvention",
     "Moments",
+    "Nll",
+    "NllConvention",
+    "NllValue",
     "NoiseHistogram",
+    "PooledKld",
     "Psnr",
     "Quality",
     "QualityConvention",
     "QualityRule",
+    "RadialSpectrum",
+    "Scores",
+    "Spectrum",
     "Ssim",
     "VarianceByIntensity",
     "akld",
+    "bits_per_dimension",
     "kld",
     "lag1_correlation",
     "local_variance",
     "map_distance",
     "psnr",
+    "spectrum_distance",
     "ssim",
 ]

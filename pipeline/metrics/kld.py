@@ -28,7 +28,7 @@ import numpy as np
 
 from pipeline.metrics.base import Array, BlockValues, Floats, as_noise, same_convention
 
-__all__ = ["CONVENTIONS", "BlockKld", "Kld", "KldConvention", "KldRule", "kld"]
+__all__ = ["CONVENTIONS", "BlockKld", "Kld", "KldConvention", "KldRule", "PooledKld", "kld"]
 
 
 class KldConvention(StrEnum):
@@ -122,8 +122,13 @@ def kld(
     real, fake = as_noise(real_noise, "real_noise"), as_noise(fake_noise, "fake_noise")
     if rule.quantise_fake:
         fake = _as_stored(fake, clean)
-    p = (rule.counts(real) + rule.smoothing) / (real.size + rule.smoothing * rule.bins)
-    q = (rule.counts(fake) + rule.smoothing) / (fake.size + rule.smoothing * rule.bins)
+    return _divergence(rule, rule.counts(real), rule.counts(fake), (real.size, fake.size))
+
+
+def _divergence(rule: KldRule, real: Floats, fake: Floats, sizes: tuple[int, int]) -> float:
+    """Return the KLD of two filled histograms of so many samples."""
+    p = (real + rule.smoothing) / (sizes[0] + rule.smoothing * rule.bins)
+    q = (fake + rule.smoothing) / (sizes[1] + rule.smoothing * rule.bins)
     both = (p > 0) & (q > 0)
     if not both.any():
         return float("inf")
@@ -175,6 +180,53 @@ class BlockKld:
     def result(self) -> Kld:
         """Return mean and median over blocks."""
         return Kld(self.convention, self.blocks.mean, self.blocks.median, len(self.blocks.values))
+
+
+@dataclass
+class PooledKld:
+    """KLD of all real noise against all generated noise, where no block has a real partner.
+
+    The two histograms are added up and compared once. This is not the mean of the blocks' values:
+    noise levels that differ from block to block average out, and there is no noise of counting few
+    pixels. A name says which it is: ``naflow, pooled``.
+    """
+
+    convention: KldConvention
+    real: Floats = field(init=False)
+    fake: Floats = field(init=False)
+    sizes: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        self.convention = _named(self.convention)
+        bins = CONVENTIONS[self.convention].bins
+        self.real, self.fake = np.zeros(bins), np.zeros(bins)
+
+    def update_real(self, noise: Array) -> None:
+        """Add a block of real noise, white levels."""
+        values = as_noise(noise, "real_noise")
+        self.real += CONVENTIONS[self.convention].counts(values)
+        self.sizes = (self.sizes[0] + values.size, self.sizes[1])
+
+    def update_fake(self, noise: Array, *, clean: Array | None = None) -> None:
+        """Add a block of generated noise, white levels; ``clean`` as for :func:`kld`."""
+        rule, values = CONVENTIONS[self.convention], as_noise(noise, "fake_noise")
+        if rule.quantise_fake:
+            values = _as_stored(values, clean)
+        self.fake += rule.counts(values)
+        self.sizes = (self.sizes[0], self.sizes[1] + values.size)
+
+    def merge(self, other: PooledKld) -> None:
+        """Add the blocks of another accumulator of the same convention."""
+        same_convention(self.convention, other.convention, "KLD of convention")
+        self.real += other.real
+        self.fake += other.fake
+        self.sizes = (self.sizes[0] + other.sizes[0], self.sizes[1] + other.sizes[1])
+
+    def result(self) -> float:
+        """Return the divergence in nats; not a number while either side is empty."""
+        if not all(self.sizes):
+            return float("nan")
+        return _divergence(CONVENTIONS[self.convention], self.real, self.fake, self.sizes)
 
 
 def _named(convention: KldConvention | str) -> KldConvention:
