@@ -128,7 +128,7 @@ class _Check:
     def _check_generators(self) -> None:
         """Find unknown generators and repeated labels, whatever else is wrong with the list."""
         listed = self.data.get("generators")
-        if self.data.get("kind") != "corpus" or not isinstance(listed, list):
+        if self.data.get("kind") not in ("corpus", "evaluate") or not isinstance(listed, list):
             return
         first: dict[str, int] = {}
         for index, spec in enumerate(listed):

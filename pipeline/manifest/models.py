@@ -27,6 +27,12 @@ from pipeline.manifest.denoising import (
     RealPairs,
     TrainDenoiserManifest,
 )
+from pipeline.manifest.evaluation import (
+    CorpusSubject,
+    DenoiserSpec,
+    EvaluateManifest,
+    EvaluationData,
+)
 from pipeline.manifest.sources import (
     AuditLimits,
     CorpusSource,
@@ -54,10 +60,14 @@ __all__ = [
     "AuditLimits",
     "CorpusManifest",
     "CorpusSource",
+    "CorpusSubject",
+    "DenoiserSpec",
     "DenoisingData",
     "DenoisingInput",
     "DenoisingSchedule",
     "Device",
+    "EvaluateManifest",
+    "EvaluationData",
     "Filled",
     "Fraction",
     "GeneratorSpec",
@@ -89,6 +99,6 @@ __all__ = [
 ]
 
 Manifest = Annotated[
-    CorpusManifest | TrainGeneratorManifest | TrainDenoiserManifest,
+    CorpusManifest | TrainGeneratorManifest | TrainDenoiserManifest | EvaluateManifest,
     Field(discriminator="kind"),
 ]
