@@ -8,12 +8,22 @@ times mirrors it out to a multiple first and cuts the result back (:func:`mirror
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
 
-__all__ = ["Denoiser", "DenoiserConfig", "check_image", "mirrored"]
+__all__ = [
+    "Denoiser",
+    "DenoiserConfig",
+    "LevelDenoiser",
+    "StochasticDenoiser",
+    "can_draw",
+    "check_image",
+    "mirrored",
+    "takes_level",
+]
 
 
 class DenoiserConfig(Protocol):
@@ -46,6 +56,48 @@ class Denoiser(Protocol):
     def __call__(self, noisy: Tensor) -> Tensor:
         """Return the estimate of the clean image, ``(B, channels, H, W)`` as ``noisy``."""
         ...
+
+
+@runtime_checkable
+class StochasticDenoiser(Denoiser, Protocol):
+    """A denoiser with random numbers of its own: several estimates of one image differ.
+
+    Called like any other it makes one estimate, always with the same random numbers.
+    """
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether this one draws; one that does not gives the same estimate each time."""
+        ...
+
+    def draw(self, noisy: Tensor, seeds: Sequence[int], *, draws: int = 1) -> Tensor:
+        """Return the mean of several estimates.
+
+        Args:
+            noisy: ``(B, channels, H, W)``.
+            seeds: One seed a row; row i depends on row i and seed i only.
+            draws: Estimates that are averaged, >= 1.
+        """
+        ...
+
+
+@runtime_checkable
+class LevelDenoiser(Denoiser, Protocol):
+    """A denoiser that must know the noise level, and guesses it from the image unless told."""
+
+    def with_sigma(self, sigma: float) -> LevelDenoiser:
+        """Return the denoiser for noise of one standard deviation, white levels, > 0."""
+        ...
+
+
+def can_draw(denoiser: object) -> TypeGuard[StochasticDenoiser]:
+    """Tell whether several estimates of one image differ."""
+    return bool(getattr(denoiser, "stochastic", False))
+
+
+def takes_level(denoiser: object) -> TypeGuard[LevelDenoiser]:
+    """Tell whether the noise level can be told."""
+    return callable(getattr(denoiser, "with_sigma", None))
 
 
 def check_image(image: Tensor, *, name: str, channels: int) -> None:

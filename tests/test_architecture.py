@@ -27,6 +27,8 @@ EMPTY_NAMES = {"common", "helper", "helpers", "manager", "misc", "tools", "util"
 ALLOWED: dict[str, set[str] | None] = {
     "generators": {"generators", "numpy", "safetensors", "torch"},
     "denoisers": {"denoisers", "generators", "numpy", "safetensors", "torch"},
+    # The classical denoiser is another package's work, an extra.
+    "denoisers.bm3d": {"bm3d", "denoisers", "generators", "numpy", "torch"},
     "manifests": set(),
     "pipeline": None,
 }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import denoisers
 from denoisers.base import Denoiser, mirrored
-from generators.seeds import uniform
+from generators.seeds import standard_normal, uniform
 from generators.weights_file import save_weights
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -19,7 +19,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "dncnn-plain": ("dncnn", {"depth": 3, "width": 8, "batch_norm": False, "bias": "all"}),
     "dncnn-image": ("dncnn", {"depth": 3, "width": 8, "residual": False, "clamp": True}),
     "unet": ("unet", {}),
+    "invdn": ("invdn", {"blocks": (1, 1), "hidden": 4}),
+    "fino": ("fino", {"blocks": 1, "hidden": 4}),
+    "fino-drawn": ("fino", {"blocks": 1, "hidden": 4, "code_std": 0.1}),
 }
+COLOUR_ONLY = ("invdn", "fino")
 every = pytest.mark.parametrize("case", CASES)
 
 
@@ -38,6 +42,8 @@ def picture(*shape: int, seed: int = 0) -> Tensor:
 def test_images_of_any_size_keep_shape_and_type(
     case: str, channels: int, size: tuple[int, int]
 ) -> None:
+    if channels != 3 and case.startswith(COLOUR_ONLY):
+        pytest.skip("works on colour only")
     made = make(case, channels=channels).eval()
     assert isinstance(made, Denoiser)
     assert made.channels == channels
@@ -66,8 +72,12 @@ def test_initial_weights_follow_the_seed(case: str) -> None:
 
 @every
 def test_the_gradient_reaches_every_parameter(case: str) -> None:
-    made = make(case, channels=4).train()
-    noisy = picture(2, 4, 32, 32)
+    channels = 3 if case.startswith(COLOUR_ONLY) else 4
+    made = make(case, channels=channels).train()
+    for number, parameter in enumerate(made.parameters()):
+        # Some networks begin as the identity, by last layers of zeros.
+        parameter.data += 0.01 * standard_normal([number], parameter.shape, "moved")[0]
+    noisy = picture(2, channels, 32, 32)
     (made(noisy) - 0.5).square().sum().backward()
     for name, parameter in made.named_parameters():
         assert parameter.grad is not None, name
@@ -117,7 +127,7 @@ def test_whole_numbers_are_refused(case: str) -> None:
 
 
 def test_names_and_parameters_that_are_not_there_are_refused_with_a_guess() -> None:
-    assert denoisers.names() == ("dncnn", "unet")
+    assert denoisers.names() == ("bm3d", "dncnn", "fino", "flow-prior", "invdn", "unet")
     assert all(denoisers.describe(name).endswith(".") for name in denoisers.names())
     assert denoisers.parameters("dncnn")["depth"] == "9"
     assert denoisers.parameters("unet")["channels"] == "required"
@@ -127,8 +137,44 @@ def test_names_and_parameters_that_are_not_there_are_refused_with_a_guess() -> N
         denoisers.create("dncnn", channels=3, seed=0, dept=3)
     with pytest.raises(ValueError, match=r"'unet': channels .* integer >= 1; got 0"):
         denoisers.create("unet", channels=0, seed=0)
+    with pytest.raises(ValueError, match=r"'invdn' works on images of 3 channels; got 4"):
+        denoisers.create("invdn", channels=4, seed=0)
+    with pytest.raises(ValueError, match="'flow-prior' needs a trained Glow"):
+        denoisers.create("flow-prior", channels=3, seed=0)
+    with pytest.raises(FileNotFoundError, match="'invdn' needs trained weights, such as invdn-"):
+        denoisers.load("invdn")
+    with pytest.raises(ValueError, match=r"'invdn' has no parameter 'sigma'; its weights say"):
+        denoisers.load("invdn-polyu", sigma=0.1)
     with pytest.raises(FileNotFoundError, match="neither a file nor one of the bundled"):
         denoisers.load("nothing")
+
+
+# White noise is nothing that either was trained on; FINO leaves it about as strong.
+@pytest.mark.parametrize(
+    ("name", "family", "most"), [("invdn-polyu", "invdn", 0.8), ("fino-polyu", "fino", 1.2)]
+)
+def test_weights_of_generators_that_denoise_are_loaded_by_name(
+    name: str, family: str, most: float
+) -> None:
+    made: Any = denoisers.load(name)
+    assert (made.name, made.channels, made.training) == (family, 3, False)
+    assert name in denoisers.bundled()
+    flat = torch.full((1, 3, 32, 32), 0.5)
+    noisy = flat + 0.02 * standard_normal([0], (3, 32, 32), "noise")
+    with torch.inference_mode():
+        left = (made(noisy) - flat).std() / (noisy - flat).std()
+    assert float(left) < most
+
+
+def test_a_network_trained_here_serves_the_generator_of_its_family(tmp_path: Path) -> None:
+    import generators
+
+    for name in COLOUR_ONLY:
+        made = make(name)
+        path = tmp_path / f"{name}.safetensors"
+        tensors, config = made.state_dict(), made.config.to_dict()
+        save_weights(path, family=name, config=config, tensors=tensors, license="CC0-1.0")
+        assert generators.create(name, params={}, weights=path).name == name
 
 
 def test_weights_that_are_no_denoisers_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""BM3D: similar blocks stacked, transformed together and shrunk; the classical yardstick.
+
+For each block of the image its likes are sought nearby and stacked; in the transform of the stack
+the picture is a few large numbers and the noise many small ones, which are cut (first pass) or
+weighed by what the first pass left (second pass). There is nothing to train, but the noise level
+must be known: it is given, or guessed (:mod:`denoisers.noise_level`), which is right for white
+noise only.
+
+The work is done by the authors' package ``bm3d``, which does not come with noisemill:
+
+    pip install 'noisemill[bm3d]'
+
+**Its licence allows non-commercial use only**, and asks that results name its authors.
+
+Sources: Dabov et al. 2007, "Image denoising by sparse 3-D transform-domain collaborative
+filtering", IEEE TIP 16(8); Mäkinen et al. 2020, "Collaborative filtering of correlated noise", IEEE
+TIP 29 (the package, bm3d 4.0).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from denoisers.base import check_image, mirrored
+from denoisers.noise_level import estimate_sigma
+from generators.checks import check_choice, check_number
+
+__all__ = ["BM3D", "BM3DConfig", "absent"]
+
+_PROFILES = ("np", "refilter", "vn", "high")
+# Measured with bm3d 4.0.3 and bm4d 4.2.5: 8x8 ends the process, 9x9 and 8x64 do not.
+_SMALLEST = 16
+_FAINTEST = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BM3DConfig:
+    """What BM3D is told.
+
+    Args:
+        channels: Of the images: 1 or 3; colour goes through the package's opponent transform.
+        sigma: Noise level in white levels, > 0; ``None`` guesses each image's.
+        profile: The package's settings: ``np`` (normal), ``refilter``, ``vn`` (much noise) or
+            ``high``.
+
+    Raises:
+        ValueError: If a value is out of range.
+    """
+
+    channels: int = 3
+    sigma: float | None = None
+    profile: Literal["np", "refilter", "vn", "high"] = "np"
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(
+                f"BM3D takes grey images (1 channel) or colour (3); channels is {self.channels!r}."
+            )
+        if self.sigma is not None:
+            check_number("sigma", self.sigma, low=0.0, high=1.0, open_low=True)
+        check_choice("profile", self.profile, _PROFILES)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BM3DConfig:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON scalars."""
+        return asdict(self)
+
+
+def absent() -> str | None:
+    """Return why BM3D cannot be used here; ``None`` if it can."""
+    if importlib.util.find_spec("bm3d") is not None:
+        return None
+    return (
+        "its package is not installed: pip install 'noisemill[bm3d]' "
+        "(licence: non-commercial use only)"
+    )
+
+
+class BM3D(nn.Module):
+    """BM3D on images of any size; each row by itself, on the CPU.
+
+    Args:
+        config: Channels and noise level.
+
+    Raises:
+        ImportError: If the package is not installed.
+    """
+
+    name = "bm3d"
+    multiple = 1
+    config_type: ClassVar = BM3DConfig
+
+    def __init__(self, config: BM3DConfig) -> None:
+        super().__init__()
+        if (reason := absent()) is not None:
+            raise ImportError(f"denoiser 'bm3d' cannot be used: {reason}.")
+        self.config = config
+        self.channels = config.channels
+
+    def with_sigma(self, sigma: float) -> BM3D:
+        """Return BM3D for noise of one standard deviation, white levels."""
+        return BM3D(replace(self.config, sigma=sigma))
+
+    @torch.no_grad()
+    def forward(self, noisy: Tensor) -> Tensor:
+        """Return the estimate of the clean image, not clipped.
+
+        Args:
+            noisy: ``(B, channels, H, W)``, white level 1.
+
+        Returns:
+            Same shape and type; without gradient.
+
+        Raises:
+            ValueError: If the shape is another.
+            TypeError: If ``noisy`` is not floating point.
+        """
+        check_image(noisy, name=self.name, channels=self.channels)
+        return torch.stack([self._one(image) for image in noisy])
+
+    def _one(self, image: Tensor) -> Tensor:
+        import bm3d
+
+        sigma = self.config.sigma
+        if sigma is None:
+            sigma = float(estimate_sigma(image[None]))
+        if sigma < _FAINTEST:
+            return image.clone()
+        wide = image[None]
+        if min(image.shape[1:]) < _SMALLEST:
+            wide = mirrored(wide, _SMALLEST)
+        pixels = wide[0].double().cpu().permute(1, 2, 0).numpy()
+        if self.channels == 1:
+            found = bm3d.bm3d(pixels[..., 0], sigma, profile=self.config.profile)[..., None]
+        else:
+            found = bm3d.bm3d_rgb(pixels, sigma, profile=self.config.profile)
+        estimate = torch.from_numpy(np.ascontiguousarray(found.transpose(2, 0, 1))).to(image)
+        return estimate[:, : image.shape[1], : image.shape[2]]
