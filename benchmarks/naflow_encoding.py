@@ -37,7 +37,9 @@ def measure(effort: Effort, folder: Path) -> list[Line]:
     torch.set_num_threads(min(THREADS, effort.threads))
     try:
         path = naflow_weights(folder)
-        made = {p: NAFlowGenerator.from_weights(path, precision=p) for p in _TARGETS}
+        made = {
+            p: NAFlowGenerator(NAFlowGenerator.load_network(path), precision=p) for p in _TARGETS
+        }
         return [*_times(made, effort), _difference(made, effort)]
     finally:
         torch.set_num_threads(threads)

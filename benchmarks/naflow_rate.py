@@ -62,7 +62,9 @@ def _times(path: Path, shape: tuple[int, int], effort: Effort) -> list[Line]:
     request = _request(uniform(range(rows), (3, side, side), "clean"))
     latent = standard_normal(range(rows), (192, side // 8, side // 8), "latent")
     made: dict[Precision, NAFlowGenerator] = {
-        precision: NAFlowGenerator.from_weights(path, sampling="random", precision=precision)
+        precision: NAFlowGenerator(
+            NAFlowGenerator.load_network(path), sampling="random", precision=precision
+        )
         for precision in _SHARE
     }
     model = _model(path)
@@ -148,7 +150,9 @@ def _sampled(
 ) -> Tensor:
     """Return the noise of one generator on each image, as stored in 8 bits."""
     sampling: Literal["random", "noise-aware"] = "random" if reference is None else "noise-aware"
-    generator = NAFlowGenerator.from_weights(path, sampling=sampling, precision=precision)
+    generator = NAFlowGenerator(
+        NAFlowGenerator.load_network(path), sampling=sampling, precision=precision
+    )
     noise = []
     for row in range(len(clean)):
         mine = slice(row, row + 1)

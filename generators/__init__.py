@@ -8,8 +8,8 @@ distributions add generators through the entry point group ``noisemill.generator
 What can be trained is listed beside them (``trainable``): objectives, several of which may train
 the same generator's weights.
 
-A generator's parameters are the keyword arguments of its constructor, or, for one with trained
-weights, of its class method ``from_weights(path, **parameters)``.
+A generator's parameters are the keyword arguments of its constructor. One with trained weights has
+a static method ``load_network(path)``; what it reads is the constructor's first argument.
 """
 
 from __future__ import annotations
@@ -120,21 +120,21 @@ def create(name: str, *, params: Mapping[str, Any], weights: Path | None = None)
         'srgb'
     """
     cls = _load(name)
-    factory = getattr(cls, "from_weights", None)
-    if factory is None and weights is not None:
+    trained = hasattr(cls, "load_network")
+    if not trained and weights is not None:
         raise ValueError(
             f"generator '{name}' has no trained weights; remove `weights` ({weights})."
         )
-    if factory is not None and weights is None:
+    if trained and weights is None:
         raise ValueError(
             f"generator '{name}' needs trained weights; set `weights` to bundled weights by name "
             "or to a .safetensors file."
         )
-    arguments = () if factory is None else (weights,)
-    make = cls if factory is None else factory
-    _check_names(name, make, skip=len(arguments), params=params)
+    _check_names(name, cls, skip=int(trained), params=params)
     try:
-        made: NoiseGenerator = make(*arguments, **params)
+        made: NoiseGenerator = (
+            cls(cls.load_network(weights), **params) if trained else cls(**params)
+        )
     except (TypeError, ValueError) as error:
         text, about = str(error), f"generator '{name}'"
         raise ValueError(text if text.startswith(about) else f"{about}: {text}") from error
@@ -147,8 +147,7 @@ def has_parameter(name: str, parameter: str) -> bool:
     Raises:
         ValueError: If there is no such generator.
     """
-    cls = _load(name)
-    return parameter in inspect.signature(getattr(cls, "from_weights", cls)).parameters
+    return parameter in parameters(name)
 
 
 def parameters(name: str) -> dict[str, str]:
@@ -159,12 +158,10 @@ def parameters(name: str) -> dict[str, str]:
     Raises:
         ValueError: If there is no such generator.
     """
-    cls = _load(name)
-    trained = hasattr(cls, "from_weights")
-    found = inspect.signature(cls.from_weights if trained else cls).parameters.values()
+    found = list(inspect.signature(_load(name)).parameters.values())
     return {
         p.name: "required" if p.default is p.empty else repr(p.default)
-        for p in list(found)[trained:]
+        for p in found[is_trained(name) :]
     }
 
 
@@ -174,7 +171,7 @@ def is_trained(name: str) -> bool:
     Raises:
         ValueError: If there is no such generator.
     """
-    return hasattr(_load(name), "from_weights")
+    return hasattr(_load(name), "load_network")
 
 
 def trainable() -> tuple[str, ...]:
@@ -228,9 +225,9 @@ def _attribute(name: str, targets: Mapping[str, str], kind: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def _check_names(name: str, make: Any, *, skip: int, params: Mapping[str, Any]) -> None:
-    """Refuse parameters that ``make`` does not take, and the lack of those it must have."""
-    accepted = list(inspect.signature(make).parameters.values())[skip:]
+def _check_names(name: str, cls: Any, *, skip: int, params: Mapping[str, Any]) -> None:
+    """Refuse parameters that the class does not take, and the lack of those it must have."""
+    accepted = list(inspect.signature(cls).parameters.values())[skip:]
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted):
         return
     allowed = [p.name for p in accepted]

@@ -6,13 +6,22 @@ so that a mistake in a manifest is understood without reading the code.
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from generators.base import Domain, Need, NoiseRequest
 
-__all__ = ["check_choice", "check_number", "check_range", "check_request"]
+__all__ = [
+    "check_choice",
+    "check_flag",
+    "check_number",
+    "check_params",
+    "check_range",
+    "check_request",
+    "check_whole",
+]
 
 _CHANNELS: dict[Domain, tuple[int, ...]] = {"srgb": (1, 3), "raw": (4,)}
 _REMEDY: dict[Need, str] = {
@@ -124,6 +133,49 @@ def check_choice(name: str, value: Any, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; it is {value!r}.")
     return str(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return ``value`` if it is true or false.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false; it is {value!r}.")
+    return value
+
+
+def check_whole(name: str, value: Any, *, low: int = 1) -> int:
+    """Return ``value`` if it is a whole number.
+
+    Raises:
+        ValueError: If it is none, or below ``low``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} must be a whole number >= {low}; it is {value!r}.")
+    return value
+
+
+def check_params(name: str, params: Mapping[str, Any], allowed: Collection[str]) -> None:
+    """Refuse parameters that a training does not take.
+
+    Args:
+        name: Of the training, for the message.
+        params: A manifest's.
+        allowed: Names it takes.
+
+    Raises:
+        ValueError: If there is another; the message names it and those allowed.
+    """
+    unknown = sorted(set(params) - set(allowed))
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], sorted(allowed), n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise ValueError(
+            f"{name} has no parameter {', '.join(map(repr, unknown))}; it has "
+            f"{', '.join(sorted(allowed))}.{hint}"
+        )
 
 
 def _first_none(values: Sequence[object]) -> int | None:

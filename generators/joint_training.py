@@ -39,9 +39,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad
 
 from generators.base import Domain, NoiseGenerator
-from generators.checks import check_choice, check_number
+from generators.checks import check_choice, check_number, check_params, check_whole
 from generators.joint_models import fresh_model, generator_of, part_of, start_from
-from generators.nlf.training import check_params, whole
 from generators.noise_model import NoiseModel
 from generators.training import NoiseTask, Part, TrainingBatch, TrainingSetup
 
@@ -110,7 +109,7 @@ class JointConfig:
                 f"{self.denoiser_params!r}."
             )
         check_number("lambda_", self.lambda_, low=0.0, open_low=True)
-        whole("pretrain_steps", self.pretrain_steps, low=0)
+        check_whole("pretrain_steps", self.pretrain_steps, low=0)
         if self.arrangement is not None and self.noise_model != "noise-flow":
             raise ValueError("arrangement is of noise_model 'noise-flow' only; leave it out.")
 
@@ -286,7 +285,7 @@ def read_config(name: str, params: Mapping[str, Any], more: tuple[str, ...]) -> 
     Raises:
         ValueError: If a parameter is unknown or wrong.
     """
-    check_params(name, params, tuple(sorted((*PARAMS, *more))))
+    check_params(name, params, (*PARAMS, *more))
     return JointConfig(**{key: params[key] for key in PARAMS if key in params})
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,10 +23,12 @@ from torch import Tensor, nn
 __all__ = [
     "Header",
     "Weights",
+    "build_network",
     "bundled",
     "card",
     "find",
     "load_header",
+    "load_network",
     "load_state",
     "load_weights",
     "misfit",
@@ -37,6 +39,7 @@ __all__ = [
 FORMAT = "noisemill-weights"
 VERSION = "1"
 FOLDER = Path(__file__).parent / "weights"
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,41 @@ def load_weights(path: Path, *, family: str) -> Weights:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{path}: tensor '{name}' holds values that are not finite.")
     return Weights(header["family"], json.loads(header["config"]), tensors, header["license"])
+
+
+def load_network(path: Path, *, family: str, build: Callable[[dict[str, Any]], Network]) -> Network:
+    """Read a weights file into the network that its header describes.
+
+    Args:
+        path: The file.
+        family: What it must be.
+        build: Makes the network from the header's configuration.
+
+    Raises:
+        ValueError: As :func:`load_weights` and :func:`load_state`, or if the configuration is not
+            the network's.
+    """
+    weights = load_weights(path, family=family)
+    network = build_network(weights, path, build)
+    load_state(network, weights, path)
+    return network
+
+
+def build_network(
+    weights: Weights, path: Path, build: Callable[[dict[str, Any]], Network]
+) -> Network:
+    """Make the network that a file's header describes, with fresh weights.
+
+    Raises:
+        ValueError: If the configuration is not the network's.
+    """
+    try:
+        return build(weights.config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: its configuration is not that of this version's '{weights.family}' "
+            f"({error}); train or import the weights again."
+        ) from error
 
 
 def load_state(module: nn.Module, weights: Weights, path: Path) -> None:

@@ -57,7 +57,7 @@ def main() -> None:
         type="pairs", path=f"{arguments.data}/polyu", metadata="metadata.csv", only=["val"]
     )
     records = {record.scene: record for record in scan([source], Splits()).records}
-    generator = NAFlowGenerator.from_weights(find("naflow-polyu"))
+    generator = NAFlowGenerator(NAFlowGenerator.load_network(find("naflow-polyu")))
     titles = ("clean", "real noisy", "generated", f"real noise ×{GAIN}", f"generated noise ×{GAIN}")
     figure, axes = plt.subplots(len(CROPS), len(titles), figsize=(11, 2.28 * len(CROPS)), dpi=110)
     for row, (scene, y, x) in enumerate(CROPS):

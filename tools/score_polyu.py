@@ -170,7 +170,9 @@ def main() -> None:
         found = {name: [s.to_dict() for s in scores] for name, scores in results.items()}
         arguments.json.write_text(json.dumps(found, indent=1))
     if arguments.floor:
-        generator = NAFlowGenerator.from_weights(find(weights.get("naflow-polyu", "naflow-polyu")))
+        generator = NAFlowGenerator(
+            NAFlowGenerator.load_network(find(weights.get("naflow-polyu", "naflow-polyu")))
+        )
         mean, median = floor(generator, blocks)
         print(f"\nAKLD between two draws of the reference weighting: {mean:.3f} / {median:.3f}")
 

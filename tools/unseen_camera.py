@@ -165,7 +165,7 @@ class ByNearestLabel:
     needs: frozenset[Need] = frozenset({"camera", "iso"})
 
     def __init__(self, weights: Path) -> None:
-        self._inner = NAFlowGenerator.from_weights(weights, sampling="label")
+        self._inner = NAFlowGenerator(NAFlowGenerator.load_network(weights), sampling="label")
         self._known = shots_of(self._inner)
 
     def sample(self, request: NoiseRequest) -> NoiseSample:
@@ -217,11 +217,13 @@ def ways(weights: Path) -> dict[str, Callable[[], Any]]:
     """Return what is compared, by name."""
 
     def aware(weighting: str) -> NAFlowGenerator:
-        return NAFlowGenerator.from_weights(weights, weighting=weighting)  # type: ignore[arg-type]
+        return NAFlowGenerator(NAFlowGenerator.load_network(weights), weighting=weighting)  # type: ignore[arg-type]
 
     found: dict[str, Callable[[], Any]] = {
         "nearest label": lambda: ByNearestLabel(weights),
-        "likeliest label": lambda: NAFlowGenerator.from_weights(weights, sampling="rank"),
+        "likeliest label": lambda: NAFlowGenerator(
+            NAFlowGenerator.load_network(weights), sampling="rank"
+        ),
     }
     for weighting in ("posterior", "tempered", "reference"):
         found[weighting] = lambda w=weighting: aware(w)  # type: ignore[misc]

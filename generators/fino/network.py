@@ -36,7 +36,7 @@ from generators.flows.haar import Haar
 from generators.flows.invertible_block import InvertibleBlock
 from generators.flows.recompute import Memory, run_chain
 from generators.seeds import standard_normal
-from generators.weights_file import load_state, load_weights
+from generators.weights_file import load_network
 
 __all__ = ["Codes", "Fino", "FinoConfig", "denoise", "load_fino"]
 
@@ -212,13 +212,5 @@ def load_fino(path: Path) -> Fino:
     Raises:
         ValueError: If the file is damaged, of another family, or its tensors do not fit.
     """
-    weights = load_weights(path, family="fino")
-    try:
-        model = Fino(FinoConfig(**weights.config))
-    except TypeError as error:
-        raise ValueError(
-            f"{path}: the configuration is not that of a FINO ({error}); train the weights again "
-            "with this version."
-        ) from error
-    load_state(model, weights, path)
+    model = load_network(path, family="fino", build=lambda config: Fino(FinoConfig(**config)))
     return model.eval().requires_grad_(False)

@@ -97,21 +97,14 @@ class FINOGenerator:
         self._transfer, self._shuffle, self._level = transfer, shuffle, level
         self._device = next(model.parameters()).device
 
-    @classmethod
-    def from_weights(
-        cls,
-        path: Path,
-        *,
-        transfer: Transfer = "difference",
-        shuffle: Shuffle = "roll",
-        level: Level = "reference",
-    ) -> FINOGenerator:
-        """Load a weights file; parameters as in the constructor.
+    @staticmethod
+    def load_network(path: Path) -> Fino:
+        """Read a weights file.
 
         Raises:
-            ValueError: If the file is damaged or of another family, or a parameter is wrong.
+            ValueError: If the file is damaged or of another family, or does not fit.
         """
-        return cls(load_fino(path), transfer=transfer, shuffle=shuffle, level=level)
+        return load_fino(path)
 
     @property
     def multiple(self) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain
-from generators.checks import check_number
+from generators.checks import check_flag, check_number, check_params, check_whole
 from generators.fino.losses import Losses, LossWeights, pair_losses
 from generators.fino.network import Fino, FinoConfig
 from generators.fino.sampling import FINOGenerator
@@ -67,18 +67,10 @@ class FINOTask(NoiseTask):
         Raises:
             ValueError: If a parameter is unknown or wrong, or images are not sRGB.
         """
-        allowed = sorted((*_NETWORK, *_WEIGHTS, "recompute"))
-        unknown = sorted(set(params) - set(allowed))
-        if unknown:
-            raise ValueError(
-                f"training 'fino' has no parameter {', '.join(map(repr, unknown))}; it has "
-                f"{', '.join(allowed)}."
-            )
+        check_params("fino", params, (*_NETWORK, *_WEIGHTS, "recompute"))
         if setup.channels != 3:
             raise ValueError(f"FINO is trained on images of 3 channels; got {setup.channels}.")
-        recompute = params.get("recompute", False)
-        if not isinstance(recompute, bool):
-            raise ValueError(f"recompute must be true or false; it is {recompute!r}.")
+        recompute = check_flag("recompute", params.get("recompute", False))
         network = {name: params[name] for name in _NETWORK if name in params}
         return cls(
             Fino(FinoConfig(**network, seed=setup.seed)),
@@ -155,7 +147,5 @@ def _loss_weights(params: Mapping[str, Any]) -> LossWeights:
     sigma = params.get("sigma")
     if sigma is not None:
         sigma = check_number("sigma", sigma, low=0.0, open_low=True) / 255.0
-    patch = params.get("patch", 3)
-    if isinstance(patch, bool) or not isinstance(patch, int) or patch < 1:
-        raise ValueError(f"patch must be a whole number >= 1; it is {patch!r}.")
+    patch = check_whole("patch", params.get("patch", 3))
     return LossWeights(**given, sigma=sigma, patch=patch)

@@ -25,7 +25,7 @@ from generators.checks import check_number, check_request
 from generators.flow_srgb.network import Cells, FlowSRGB, FlowSRGBConfig
 from generators.seeds import standard_normal
 from generators.shots import ShotBatch, configuration_name
-from generators.weights_file import load_state, load_weights
+from generators.weights_file import load_network
 
 __all__ = ["FlowSRGBGenerator"]
 
@@ -75,21 +75,18 @@ class FlowSRGBGenerator:
         if not needs:
             model.cells(ShotBatch.same(1, camera=camera, iso=iso))
 
-    @classmethod
-    def from_weights(
-        cls,
-        path: Path,
-        *,
-        camera: str | None = None,
-        iso: int | None = None,
-        temperature: float = 1.0,
-    ) -> FlowSRGBGenerator:
-        """Load a weights file; parameters as in the constructor.
+    @staticmethod
+    def load_network(path: Path) -> FlowSRGB:
+        """Read a weights file.
 
         Raises:
-            ValueError: If the file is damaged or of another family, or a parameter is wrong.
+            ValueError: If the file is damaged or of another family, or does not fit.
         """
-        return cls(_load(path), camera=camera, iso=iso, temperature=temperature)
+        return load_network(
+            path,
+            family="flow-srgb",
+            build=lambda config: FlowSRGB(FlowSRGBConfig.from_dict(config)),
+        )
 
     @property
     def configurations(self) -> tuple[str, ...]:
@@ -173,19 +170,6 @@ class FlowSRGBGenerator:
                 f"generator 'flow-srgb' takes colour images of 3 channels; clean has shape "
                 f"{tuple(clean.shape)}."
             )
-
-
-def _load(path: Path) -> FlowSRGB:
-    weights = load_weights(path, family="flow-srgb")
-    try:
-        model = FlowSRGB(FlowSRGBConfig.from_dict(weights.config))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: the configuration is not that of a Flow-sRGB ({error}); train or import the "
-            "weights again with this version."
-        ) from error
-    load_state(model, weights, path)
-    return model
 
 
 def _select(cells: Cells, rows: slice) -> Cells:

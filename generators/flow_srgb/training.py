@@ -21,7 +21,6 @@ dequantisation as released.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
@@ -29,6 +28,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain
+from generators.checks import check_params
 from generators.flow_srgb.network import GREY_NATS, PUBLISHED, FlowSRGB, FlowSRGBConfig
 from generators.flow_srgb.sampling import FlowSRGBGenerator
 from generators.seeds import batch_rng
@@ -69,14 +69,7 @@ class FlowSRGBTask(NoiseTask):
         Raises:
             ValueError: If a parameter is unknown or wrong, or the images have no three channels.
         """
-        unknown = sorted(set(params) - set(_PARAMS))
-        if unknown:
-            close = difflib.get_close_matches(unknown[0], _PARAMS, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise ValueError(
-                f"flow-srgb has no training parameter {', '.join(map(repr, unknown))}; it has "
-                f"{', '.join(_PARAMS)}.{hint}"
-            )
+        check_params("flow-srgb", params, _PARAMS)
         if setup.channels != 3:
             raise ValueError(
                 f"flow-srgb models sRGB noise of 3 channels; the data has {setup.channels}. Use "

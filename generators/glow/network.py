@@ -39,7 +39,7 @@ from generators.flows.bijection import Bijection
 from generators.flows.pointwise import ActNorm, Invertible1x1, fold, fold_inverse
 from generators.flows.recompute import Memory, run_chain
 from generators.seeds import standard_normal
-from generators.weights_file import load_state, load_weights
+from generators.weights_file import load_network
 
 __all__ = ["Glow", "GlowConfig", "GlowLevel", "GlowStep", "bits_per_dimension", "load_glow"]
 
@@ -339,15 +339,11 @@ def load_glow(path: Path, *, precision: torch.dtype | None = None) -> Glow:
     Raises:
         ValueError: If the file is damaged, of another family, or its tensors do not fit.
     """
-    weights = load_weights(path, family="glow")
-    try:
-        model = Glow(GlowConfig(**weights.config), precision=precision)
-    except TypeError as error:
-        raise ValueError(
-            f"{path}: the configuration is not that of a Glow ({error}); train the weights again "
-            "with this version."
-        ) from error
-    load_state(model, weights, path)
+    model = load_network(
+        path,
+        family="glow",
+        build=lambda config: Glow(GlowConfig(**config), precision=precision),
+    )
     return model.eval().requires_grad_(False)
 
 

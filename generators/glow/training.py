@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain
+from generators.checks import check_flag, check_params
 from generators.glow.network import GREY_STEPS, Glow, GlowConfig
 from generators.seeds import batch_rng
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
@@ -57,16 +58,8 @@ class GlowTask(NoiseTask):
         Raises:
             ValueError: If a parameter is unknown or wrong.
         """
-        allowed = {"levels", "steps", "hidden", "recompute"}
-        unknown = sorted(set(params) - allowed)
-        if unknown:
-            raise ValueError(
-                f"training 'glow' has no parameter {', '.join(map(repr, unknown))}; it has "
-                f"{', '.join(sorted(allowed))}."
-            )
-        recompute = params.get("recompute", False)
-        if not isinstance(recompute, bool):
-            raise ValueError(f"recompute must be true or false; it is {recompute!r}.")
+        check_params("glow", params, ("levels", "steps", "hidden", "recompute"))
+        recompute = check_flag("recompute", params.get("recompute", False))
         network = {name: value for name, value in params.items() if name != "recompute"}
         model = Glow(
             GlowConfig(**network, channels=setup.channels, seed=setup.seed),

@@ -105,34 +105,14 @@ class InvDNGenerator:
         if "camera" not in self.needs and "iso" not in self.needs and mode == "resample":
             self._row(camera, iso)
 
-    @classmethod
-    def from_weights(
-        cls,
-        path: Path,
-        *,
-        mode: Mode = "perturb",
-        epsilon: float = 2e-4,
-        prior: Literal["shot", "any"] = "shot",
-        camera: str | None = None,
-        iso: int | None = None,
-        temperature: float = 1.0,
-        precision: Literal["float32", "bf16"] = "float32",
-    ) -> InvDNGenerator:
-        """Load a weights file; parameters as in the constructor.
+    @staticmethod
+    def load_network(path: Path) -> InvDNWeights:
+        """Read a weights file.
 
         Raises:
-            ValueError: If the file is damaged or of another family, or a parameter is wrong.
+            ValueError: If the file is damaged or of another family, or does not fit.
         """
-        return cls(
-            load_invdn(path),
-            mode=mode,
-            epsilon=epsilon,
-            prior=prior,
-            camera=camera,
-            iso=iso,
-            temperature=temperature,
-            precision=precision,
-        )
+        return load_invdn(path)
 
     @property
     def multiple(self) -> int:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, NoiseGenerator
-from generators.checks import check_number
+from generators.checks import check_flag, check_number, check_params
 from generators.flows.recompute import Memory
 from generators.invdn.bicubic import border, downscale
 from generators.invdn.denoise import denoise
@@ -106,10 +106,8 @@ class InvDNTask(NoiseTask):
                 f"invdn is trained on sRGB images of 3 channels; the data has {setup.channels}."
             )
         arrangement = {field.name for field in fields(InvDNConfig)} - {"seed"}
-        _refuse_unknown("invdn", params, arrangement | {"recompute", "weights"})
-        recompute = params.get("recompute", False)
-        if not isinstance(recompute, bool):
-            raise ValueError(f"recompute must be true or false; it is {recompute!r}.")
+        check_params("invdn", params, arrangement | {"recompute", "weights"})
+        recompute = check_flag("recompute", params.get("recompute", False))
         given = {name: value for name, value in params.items() if name in arrangement}
         if "blocks" in given:
             given["blocks"] = _whole_numbers(given["blocks"])
@@ -218,7 +216,7 @@ def _interior(image: Tensor, margin: int) -> tuple[tuple[slice, ...], float]:
 def _loss_weights(given: object) -> LossWeights:
     if not isinstance(given, Mapping):
         raise ValueError(f"weights must map terms of the loss to numbers; it is {given!r}.")
-    _refuse_unknown("weights", given, {field.name for field in fields(LossWeights)})
+    check_params("invdn's loss", given, {field.name for field in fields(LossWeights)})
     return LossWeights(
         **{name: check_number(f"weights.{name}", value, low=0.0) for name, value in given.items()}
     )
@@ -228,11 +226,3 @@ def _whole_numbers(given: object) -> tuple[int, ...]:
     if not isinstance(given, list | tuple) or not all(type(value) is int for value in given):
         raise ValueError(f"blocks must be a list of whole numbers, e.g. [8, 8]; it is {given!r}.")
     return tuple(given)
-
-
-def _refuse_unknown(owner: str, given: Mapping[str, Any], known: set[str]) -> None:
-    if unknown := sorted(set(given) - known):
-        raise ValueError(
-            f"{owner} has no parameter {', '.join(map(repr, unknown))}; "
-            f"it has {', '.join(sorted(known))}."
-        )

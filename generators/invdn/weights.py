@@ -6,12 +6,12 @@ with ``configurations``, the names of the prior's rows (the pooled one, last, ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from generators.invdn.network import InvDN, InvDNConfig, channels_last
 from generators.invdn.prior import LatentPrior
-from generators.weights_file import load_weights
+from generators.weights_file import build_network, load_state, load_weights
 
 __all__ = ["InvDNWeights", "load_invdn"]
 
@@ -43,15 +43,15 @@ def load_invdn(path: Path) -> InvDNWeights:
     names = tuple(config.pop("configurations", ()))
     own = {key: value for key, value in weights.tensors.items() if not key.startswith("prior.")}
     rest = {key: value for key, value in weights.tensors.items() if key.startswith("prior.")}
+    model = build_network(weights, path, lambda _: InvDN(InvDNConfig.from_dict(config)))
+    load_state(model, replace(weights, tensors=own), path)
     try:
-        model = InvDN(InvDNConfig.from_dict(config))
-        model.load_state_dict(own, strict=True)
         prior = LatentPrior.from_tensors(rest) if rest else None
         if prior is not None:
             prior.check(len(names) + 1, model.config.channels)
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise ValueError(
-            f"{path}: the tensors or the configuration are not those of this InvDN ({error}); "
-            "train the weights again with this version."
+            f"{path}: its prior does not fit the network ({error}); train the weights again with "
+            "this version."
         ) from error
     return InvDNWeights(channels_last(model).eval().requires_grad_(False), names, prior)

@@ -20,7 +20,6 @@ first product, the flow's own path and its log-determinant are float32.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +29,7 @@ from torch.nn.functional import conv2d, pad, pixel_shuffle, pixel_unshuffle
 from generators.flows.coupling import MIN_SCALE, Subnet
 from generators.flows.pointwise import AffineMap
 from generators.naflow.network import NAFlow
+from generators.threads import on_threads
 
 __all__ = ["FoldedNAFlow"]
 
@@ -212,33 +212,8 @@ class FoldedNAFlow:
                 x, c = _pad(x, missing), _pad(c, missing)
             return tuple(made[: part - missing] for made in run(x, c))
 
-        parts = _on_threads(one, range(0, rows, part))
+        parts = on_threads(one, range(0, rows, part))
         return tuple(torch.cat(made).contiguous() for made in zip(*parts, strict=True))
-
-
-def _on_threads(one: Callable[[int], Tensors], starts: range) -> list[Tensors]:
-    """Run the parts side by side, each on one thread.
-
-    Parts share nothing, so threads need not wait for each other after every layer: on a machine
-    that does other work as well, a layer split between threads takes as long as the slowest of
-    them, at each of some hundred layers. Measured with three busy neighbours on two cores: 1.1 s
-    for 32x3x64x64 in place of 28 s.
-    """
-    threads = torch.get_num_threads()
-    if threads == 1 or len(starts) == 1:
-        return [one(start) for start in starts]
-
-    def alone(start: int) -> Tensors:
-        with torch.inference_mode():
-            return one(start)
-
-    workers = min(threads, len(starts))
-    try:
-        with ThreadPoolExecutor(workers, "naflow", torch.set_num_threads, (1,)) as pool:
-            return list(pool.map(alone, starts))
-    finally:
-        # The number is each thread's own, but the last one set is what later threads begin with.
-        torch.set_num_threads(threads)
 
 
 def _fold_level(

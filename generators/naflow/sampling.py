@@ -40,7 +40,7 @@ from generators.naflow.latent import (
 from generators.naflow.network import GREY_LEVELS, NAFlow, perturb
 from generators.seeds import standard_normal, stream_rng, uniform
 from generators.shots import ShotBatch, configuration_name
-from generators.weights_file import load_weights
+from generators.weights_file import load_network
 
 __all__ = ["NAFlowGenerator", "Sampling"]
 
@@ -113,35 +113,15 @@ class NAFlowGenerator:
         self.needs = self._find_needs()
         self._folded = FoldedNAFlow(self._model, dtype=self._dtype)
 
-    @classmethod
-    def from_weights(
-        cls,
-        path: Path,
-        *,
-        sampling: Sampling = "noise-aware",
-        weighting: Weighting = "reference",
-        camera: str | None = None,
-        iso: int | None = None,
-        rank: int = 1,
-        strength: float = 64.0,
-        temperature: float = 1.0,
-        precision: Literal["float32", "bf16"] = "float32",
-    ) -> NAFlowGenerator:
-        """Load a weights file; parameters as in the constructor.
+    @staticmethod
+    def load_network(path: Path) -> NAFlow:
+        """Read a weights file.
 
         Raises:
-            ValueError: If the file is damaged or of another family, or a parameter is wrong.
+            ValueError: If the file is damaged or of another family, or does not fit.
         """
-        return cls(
-            _load(path),
-            sampling=sampling,
-            weighting=weighting,
-            camera=camera,
-            iso=iso,
-            rank=rank,
-            strength=strength,
-            temperature=temperature,
-            precision=precision,
+        return load_network(
+            path, family="naflow", build=lambda config: NAFlow(NAFlowConfig.from_dict(config))
         )
 
     @property
@@ -347,19 +327,6 @@ class NAFlowGenerator:
     def _check(self, request: NoiseRequest) -> None:
         check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         self._model.config.check_image(request.context.clean)
-
-
-def _load(path: Path) -> NAFlow:
-    weights = load_weights(path, family="naflow")
-    try:
-        model = NAFlow(NAFlowConfig.from_dict(weights.config))
-        model.load_state_dict(weights.tensors, strict=True)
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"{path}: the tensors or the configuration are not those of this NAFlow ({error}); "
-            "train the weights again with this version."
-        ) from error
-    return model
 
 
 def _readable(configuration: str) -> str:

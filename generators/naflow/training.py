@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, NoiseGenerator
+from generators.checks import check_flag, check_params
 from generators.flows.recompute import Memory
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import GREY_LEVELS, NAFlow, nll, perturb
@@ -57,17 +58,9 @@ class NAFlowTask(NoiseTask):
                 a reference with several.
         """
         names = tuple(configuration_name(camera, iso) for camera, iso in setup.shots)
-        known = {field.name for field in fields(NAFlowConfig)} - {"configurations", "seed"} | {
-            "recompute"
-        }
-        if unknown := sorted(set(params) - known):
-            raise ValueError(
-                f"naflow has no parameter {', '.join(map(repr, unknown))}; "
-                f"it has {', '.join(sorted(known))}."
-            )
-        recompute = params.get("recompute", False)
-        if not isinstance(recompute, bool):
-            raise ValueError(f"recompute must be true or false; it is {recompute!r}.")
+        own = {field.name for field in fields(NAFlowConfig)} - {"configurations", "seed"}
+        check_params("naflow", params, own | {"recompute"})
+        recompute = check_flag("recompute", params.get("recompute", False))
         network = {name: value for name, value in params.items() if name != "recompute"}
         if len(names) == 1 and not network.get("single_prior", False):
             ((camera, iso),) = setup.shots

@@ -21,7 +21,7 @@ from generators.nlf.network import NLF, NLFConfig
 from generators.seeds import standard_normal
 from generators.sensor import photon_counts
 from generators.shots import ShotBatch
-from generators.weights_file import load_weights
+from generators.weights_file import load_network
 
 __all__ = ["NLFGenerator"]
 
@@ -60,16 +60,16 @@ class NLFGenerator:
         if not needs:
             model.rows(ShotBatch.same(1, camera=camera, iso=iso))
 
-    @classmethod
-    def from_weights(
-        cls, path: Path, *, camera: str | None = None, iso: int | None = None
-    ) -> NLFGenerator:
-        """Load a weights file; parameters as in the constructor.
+    @staticmethod
+    def load_network(path: Path) -> NLF:
+        """Read a weights file.
 
         Raises:
-            ValueError: If the file is damaged or of another family, or a parameter is wrong.
+            ValueError: If the file is damaged or of another family, or does not fit.
         """
-        return cls(_load(path), camera=camera, iso=iso)
+        return load_network(
+            path, family="nlf", build=lambda config: NLF(NLFConfig.from_dict(config))
+        )
 
     @property
     def configurations(self) -> tuple[str, ...]:
@@ -121,16 +121,3 @@ class NLFGenerator:
             camera=tuple(self._camera or camera for camera in shots.camera),
             iso=tuple(self._iso or iso for iso in shots.iso),
         )
-
-
-def _load(path: Path) -> NLF:
-    weights = load_weights(path, family="nlf")
-    try:
-        model = NLF(NLFConfig.from_dict(weights.config))
-        model.load_state_dict(weights.tensors, strict=True)
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"{path}: the tensors or the configuration are not those of a noise level function "
-            f"({error}); calibrate again with this version."
-        ) from error
-    return model

@@ -17,7 +17,6 @@ signal, which is right on flat ground and nearly so elsewhere.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, get_args
 
@@ -26,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from generators.base import Domain
-from generators.checks import check_choice
+from generators.checks import check_choice, check_params, check_whole
 from generators.nlf.calibration import Calibration, NoiseLevel, NoisyPairStatistics, PairStatistics
 from generators.nlf.network import NLF, Distribution, NLFConfig
 from generators.nlf.sampling import NLFGenerator
@@ -36,11 +35,9 @@ from generators.training import DataUse, NoiseTask, Part, TrainingBatch, Trainin
 __all__ = [
     "NLFTask",
     "NoisyPairNLFTask",
-    "check_params",
     "copied",
     "nlf_part",
     "rough_start",
-    "whole",
 ]
 
 _PARAMS = ("batches", "distribution")
@@ -85,7 +82,7 @@ class NLFTask(NoiseTask):
             domain="srgb" if setup.channels == 3 else "raw",
             distribution=distribution,
         )
-        return cls(NLF(config), batches=whole("batches", params.get("batches", _BATCHES)))
+        return cls(NLF(config), batches=check_whole("batches", params.get("batches", _BATCHES)))
 
     def initialise(self, batch: TrainingBatch) -> None:
         """Start from the mean variance of the batch of step 0."""
@@ -245,30 +242,3 @@ def copied(model: NLF) -> NLF:
     copy = NLF(model.config)
     copy.load_state_dict(model.state_dict())
     return copy
-
-
-def check_params(name: str, params: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
-    """Refuse parameters that a task does not take.
-
-    Raises:
-        ValueError: If there is one; the message names it and those allowed.
-    """
-    unknown = sorted(set(params) - set(allowed))
-    if unknown:
-        close = difflib.get_close_matches(unknown[0], allowed, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        raise ValueError(
-            f"{name} has no training parameter {', '.join(map(repr, unknown))}; it has "
-            f"{', '.join(allowed)}.{hint}"
-        )
-
-
-def whole(name: str, value: Any, *, low: int = 1) -> int:
-    """Return a parameter that must be a whole number.
-
-    Raises:
-        ValueError: If it is none, or below ``low``.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} must be a whole number >= {low}; it is {value!r}.")
-    return value

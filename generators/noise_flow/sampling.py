@@ -20,7 +20,7 @@ from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.seeds import standard_normal
 from generators.shots import ShotBatch, configuration_name
 from generators.threads import on_threads
-from generators.weights_file import load_state, load_weights
+from generators.weights_file import load_network
 
 __all__ = ["NoiseFlowGenerator"]
 
@@ -74,27 +74,18 @@ class NoiseFlowGenerator:
         self._device = next(model.parameters()).device
         self._folded = FoldedNoiseFlow(model)
 
-    @classmethod
-    def from_weights(
-        cls,
-        path: Path,
-        *,
-        camera: str | None = None,
-        iso: int | None = None,
-        temperature: float = 1.0,
-    ) -> NoiseFlowGenerator:
-        """Load a weights file; parameters as in the constructor.
+    @staticmethod
+    def load_network(path: Path) -> NoiseFlow:
+        """Read a weights file.
 
         Raises:
-            ValueError: If the file is damaged or of another family, or a parameter is wrong.
+            ValueError: If the file is damaged or of another family, or does not fit.
         """
-        weights = load_weights(path, family="noise-flow")
-        try:
-            model = NoiseFlow(NoiseFlowConfig.from_dict(weights.config))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: its configuration cannot be read ({error})") from error
-        load_state(model, weights, path)
-        return cls(model, camera=camera, iso=iso, temperature=temperature)
+        return load_network(
+            path,
+            family="noise-flow",
+            build=lambda config: NoiseFlow(NoiseFlowConfig.from_dict(config)),
+        )
 
     @property
     def configurations(self) -> tuple[str, ...]:

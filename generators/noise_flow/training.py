@@ -13,7 +13,6 @@ Source: Abdelhamed et al. 2019, "Noise Flow: Noise Modeling with Conditional Nor
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast, final, get_args
 
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, NoiseGenerator
-from generators.checks import check_choice
+from generators.checks import check_choice, check_params
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.sampling import NoiseFlowGenerator
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
@@ -60,13 +59,7 @@ class NoiseFlowTask(NoiseTask):
         Raises:
             ValueError: If a parameter is unknown or wrong, or the images are not packed raw.
         """
-        if unknown := sorted(set(params) - set(_PARAMS)):
-            close = difflib.get_close_matches(unknown[0], _PARAMS, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise ValueError(
-                f"noise-flow has no training parameter {', '.join(map(repr, unknown))}; it has "
-                f"{', '.join(_PARAMS)}.{hint}"
-            )
+        check_params("noise-flow", params, _PARAMS)
         start = check_choice("start", params.get("start", "fitted"), get_args(Start))
         if setup.channels != 4:
             raise ValueError(

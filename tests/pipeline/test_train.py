@@ -81,7 +81,7 @@ def test_a_training_leaves_weights_that_load_and_a_card_that_describes_them(
     path = Path(result.weights)
     assert path == tmp_path / "run" / "tiny.safetensors"
     assert result.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    generator = NAFlowGenerator.from_weights(path)
+    generator = NAFlowGenerator(NAFlowGenerator.load_network(path))
     assert generator.configurations == ("X_00800",)
     card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert (card["sha256"], card["license"], card["family"]) == (result.sha256, "CC0-1.0", "naflow")
@@ -122,12 +122,16 @@ def test_training_raises_the_likelihood_of_the_noise_it_saw(
     )
     context = NoiseContext(clean=clean, shots=ShotBatch.same(2, camera="X", iso=800))
     before, after = (
-        NAFlowGenerator.from_weights(Path(one.weights)).log_prob(noisy, context).sum()
+        NAFlowGenerator(NAFlowGenerator.load_network(Path(one.weights)))
+        .log_prob(noisy, context)
+        .sum()
         for one in (first, last)
     )
     assert after > before
     request = NoiseRequest(context=context, seeds=[1, 2])
-    noise = NAFlowGenerator.from_weights(Path(last.weights), sampling="label").sample(request)
+    noise = NAFlowGenerator(
+        NAFlowGenerator.load_network(Path(last.weights)), sampling="label"
+    ).sample(request)
     assert bool(torch.isfinite(noise.noisy).all())
 
 

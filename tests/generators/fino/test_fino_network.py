@@ -300,5 +300,5 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_fino(path)
     odd = {**part.config, "depth": 2}
     save_weights(path, family="fino", config=odd, tensors=part.tensors, license="CC0")
-    with pytest.raises(ValueError, match="not that of a FINO"):
+    with pytest.raises(ValueError, match="not that of this version's 'fino'"):
         load_fino(path)

@@ -172,7 +172,7 @@ def test_samples_stored_in_8_bits_have_the_level_and_mean_of_the_noise(
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"arangement": "CL2"}, "no training parameter 'arangement'.*Did you mean 'arrangement'"),
+        ({"arangement": "CL2"}, "no parameter 'arangement'.*Did you mean 'arrangement'"),
         ({"arrangement": "CL3"}, "no layer 'CL3'"),
         ({"dequantisation": "clean"}, "must be 'both' or 'noisy'"),
     ],

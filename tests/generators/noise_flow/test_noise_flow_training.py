@@ -113,7 +113,7 @@ def test_a_generator_is_a_copy() -> None:
 @pytest.mark.parametrize(
     ("params", "values", "message"),
     [
-        ({"arangement": "sdn"}, {}, "no training parameter 'arangement'.*mean 'arrangement'"),
+        ({"arangement": "sdn"}, {}, "no parameter 'arangement'.*mean 'arrangement'"),
         ({"arrangement": "sdn|xyz"}, {}, "joined by"),
         ({"start": "warm"}, {}, "start must be one of fitted, released"),
         ({}, {"channels": 3}, "packed raw of 4 channels; the data has 3"),
