@@ -27,6 +27,8 @@ _ADDRESS = click.option("--address", help="Ray cluster: auto, HOST:PORT or ray:/
 # What does the job of each other kind: f(manifest, source=, style=) -> something with to_dict()
 # and describe(). Text, so that a command imports only what it does.
 _JOBS = {
+    "benchmark": "pipeline.benchmark.run:run_benchmark",
+    "evaluate": "pipeline.evaluation:evaluate",
     "train-denoiser": "pipeline.train_denoiser:train_denoiser",
     "train-generator": "pipeline.train:train_generator",
 }

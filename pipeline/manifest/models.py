@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.manifest.base import Filled, Fraction, Model, Positive, Split
+from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.manifest.corpus import (
     CorpusManifest,
     GeneratorSpec,
@@ -58,6 +59,7 @@ from pipeline.manifest.values import parse_bytes
 
 __all__ = [
     "AuditLimits",
+    "BenchmarkManifest",
     "CorpusManifest",
     "CorpusSource",
     "CorpusSubject",
@@ -99,6 +101,10 @@ __all__ = [
 ]
 
 Manifest = Annotated[
-    CorpusManifest | TrainGeneratorManifest | TrainDenoiserManifest | EvaluateManifest,
+    CorpusManifest
+    | TrainGeneratorManifest
+    | TrainDenoiserManifest
+    | EvaluateManifest
+    | BenchmarkManifest,
     Field(discriminator="kind"),
 ]

@@ -1,0 +1,156 @@
+"""The rows of a benchmark, and what is kept of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.manifest.benchmark import BenchmarkManifest
+from pipeline.manifest.models import GeneratorSpec
+from pipeline.metrics.base import Array
+from pipeline.storage import publish
+
+__all__ = ["Row", "RowKind", "RowResult", "SeedResult", "load_result", "rows_of", "save_result"]
+
+RowKind = Literal["real", "generator", "mixture", "noisy", "bm3d"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the ranking, before anything is made for it.
+
+    Args:
+        name: Its name.
+        kind: Where its training patches come from; ``noisy`` and ``bm3d`` train nothing.
+        spec: Its generator.
+        shares: Rows that a mixture takes patches from, and the share of each.
+    """
+
+    name: str
+    kind: RowKind
+    spec: GeneratorSpec | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def trains(self) -> bool:
+        """Whether a denoiser is trained for it."""
+        return self.kind in ("real", "generator", "mixture")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedResult:
+    """One training of a row, or the one test of a row that trains nothing.
+
+    Args:
+        seed: Of the training; 0 where there is none.
+        psnr: Of each test place, dB.
+        ssim: Of each test place.
+        seconds: Of training; 0 where there is none.
+        weights: File of the denoiser, below the benchmark's folder; empty where there is none.
+        weights_sha256: Of that file.
+        curve: Step and figures of each validation.
+        manifest: Of the training, as JSON values.
+    """
+
+    seed: int
+    psnr: Sequence[float]
+    ssim: Sequence[float]
+    seconds: float = 0.0
+    weights: str = ""
+    weights_sha256: str = ""
+    curve: Sequence[Mapping[str, float]] = ()
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowResult:
+    """What a row left.
+
+    Args:
+        name: Of the row.
+        kind: Of the row.
+        fingerprint: Hash of all that decides it; a result of another fingerprint is not taken.
+        seeds: Its trainings and their scores; empty where it failed.
+        fidelity: Distances of its noise from the real noise; ``None`` where it makes none.
+        patches: Training patches.
+        generation_seconds: Work behind them, s; 0 where no generator worked.
+        parameters: Of the generator; 0 for one without weights.
+        corpora: Folder below the benchmark's and plan hash of each corpus that was made for it.
+        failed: Why it has no scores; ``None`` where it has.
+    """
+
+    name: str
+    kind: RowKind
+    fingerprint: str
+    seeds: Sequence[SeedResult] = ()
+    fidelity: Mapping[str, Any] | None = None
+    patches: int = 0
+    generation_seconds: float = 0.0
+    parameters: int = 0
+    corpora: Mapping[str, str] = field(default_factory=dict)
+    failed: str | None = None
+
+    @property
+    def psnr(self) -> Array:
+        """``(seeds, places)``, dB."""
+        return np.array([seed.psnr for seed in self.seeds], np.float64)
+
+    @property
+    def ssim(self) -> Array:
+        """``(seeds, places)``."""
+        return np.array([seed.ssim for seed in self.seeds], np.float64)
+
+
+def rows_of(manifest: BenchmarkManifest, *, bm3d: bool) -> list[Row]:
+    """Return all rows in the order in which they are made.
+
+    Args:
+        manifest: The benchmark.
+        bm3d: Whether BM3D is one of them.
+    """
+    white = GeneratorSpec(name="awgn-measured", label="awgn")
+    rows = [Row("noisy", "noisy"), Row("real", "real"), Row("awgn", "generator", white)]
+    rows += [Row(spec.key, "generator", spec) for spec in manifest.generators]
+    rows += [Row(m.name, "mixture", shares=m.shares) for m in manifest.mixtures]
+    return [*rows, Row("bm3d", "bm3d")] if bm3d else rows
+
+
+def save_result(folder: Path, result: RowResult, shown: Mapping[int, Array]) -> None:
+    """Keep a row's result and the estimates that the report shows; the result last."""
+    stem = _stem(result.name)
+    if shown:
+        crops = folder / "rows" / f"{stem}.npz"
+        crops.parent.mkdir(parents=True, exist_ok=True)
+        temporary = crops.with_name(f".tmp-{crops.name}")
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **{str(key): image for key, image in shown.items()})
+        temporary.replace(crops)
+    text = json.dumps(asdict(result), indent=1, allow_nan=False, default=dict)
+    publish(str(folder), f"rows/{stem}.json", text.encode())
+
+
+def load_result(folder: Path, name: str) -> tuple[RowResult, dict[int, Array]] | None:
+    """Return what is kept of a row, ``None`` where there is nothing readable."""
+    path = folder / "rows" / f"{_stem(name)}.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        seeds = [SeedResult(**seed) for seed in data.pop("seeds")]
+        result = RowResult(**data, seeds=seeds)
+        crops = path.with_suffix(".npz")
+        shown = {}
+        if crops.is_file():
+            with np.load(crops) as file:
+                shown = {int(key): file[key] for key in file.files}
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # half-written, or of another version: the row is made again
+    return result, shown
+
+
+def _stem(name: str) -> str:
+    """Return a file name for a row; its result holds the name itself."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)

@@ -1,0 +1,212 @@
+"""Carrying out a benchmark: the real patches, then row after row, then the ranking.
+
+Everything lies in one folder, and running the manifest again goes on where it stopped: shards that
+are there stay, a training goes on from its checkpoint, a row whose result is there is not made
+again. A result carries a hash of all that decides it, so a changed manifest makes only the rows
+that it changes, and new rows join old ones. A row that fails is written down with its reason, the
+others go on, and the next run tries it again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.benchmark.corpora import Part, check_test_is_unseen, made, real_corpus
+from pipeline.benchmark.places import Place, load_places, patch_side, sound
+from pipeline.benchmark.rows import Row, RowResult, load_result, rows_of, save_result
+from pipeline.benchmark.table import Ranking, rank, ranking_csv, ranking_markdown
+from pipeline.benchmark.work import Real, Workbench
+from pipeline.lock import run_lock
+from pipeline.manifest.benchmark import BenchmarkManifest
+from pipeline.metrics.base import Array
+from pipeline.progress import Style, duration, tell
+from pipeline.recipe import load_generators
+from pipeline.storage import publish
+
+__all__ = ["BenchmarkResult", "run_benchmark"]
+
+_PARTS: tuple[Part, ...] = ("train", "test")
+_SHOWN = 4
+RESULT_NAME = "benchmark.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkResult:
+    """What a benchmark leaves.
+
+    Args:
+        ranking: The ranking.
+        folder: Where everything is.
+        seconds: Of this run.
+        report: Where the page is; ``None`` if there is none.
+    """
+
+    ranking: Ranking
+    folder: str
+    seconds: float
+    report: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            **self.ranking.to_dict(),
+            "folder": self.folder,
+            "seconds": round(self.seconds, 1),
+            "report": self.report,
+        }
+
+    def describe(self) -> str:
+        """Return what a person reads."""
+        lines = [ranking_markdown(self.ranking), ""]
+        lines += [f"{row.name} failed: {row.failed}" for row in self.ranking.failed]
+        lines += [f"Results: {self.folder} ({duration(self.seconds)})"]
+        lines += [f"Report:  {self.report}"] if self.report else []
+        return "\n".join(lines)
+
+
+def run_benchmark(manifest: BenchmarkManifest, *, source: str, style: Style) -> BenchmarkResult:
+    """Carry out a benchmark, or go on with one.
+
+    Args:
+        manifest: The benchmark.
+        source: Where the manifest is, for the cards of the weights.
+        style: How progress is shown.
+
+    Raises:
+        ValueError: If a generator or a source is wrong, no test place is left, or a photograph is
+            both trained and tested on.
+        StorageError: If the folder cannot be written, or another run is at work there.
+    """
+    started = time.monotonic()
+    folder = Path(manifest.output.path).expanduser().resolve()
+    manifest = manifest.model_copy(
+        update={"output": manifest.output.model_copy(update={"path": str(folder)})}
+    )
+    rows = rows_of(manifest, bm3d=_bm3d(manifest))
+    load_generators(manifest.generators, precision=manifest.resources.precision)
+    with run_lock(str(folder)):
+        real = _real(manifest, style)
+        bench = Workbench(manifest, folder, real, source, style)
+        results: list[tuple[RowResult, dict[int, Array]]] = []
+        page = None
+        for number, row in enumerate(rows):
+            tell(style, f"row {number + 1} of {len(rows)}: {row.name}")
+            results.append(_row(bench, row, style))
+            ranking = _write(manifest, real, [result for result, _ in results])
+            if manifest.report:
+                page = _page(manifest, ranking, real, results, complete=row is rows[-1])
+    return BenchmarkResult(
+        ranking=ranking, folder=str(folder), seconds=time.monotonic() - started, report=page
+    )
+
+
+def _bm3d(manifest: BenchmarkManifest) -> bool:
+    there = find_spec("bm3d") is not None
+    if manifest.bm3d and not there:
+        raise ValueError(
+            "bm3d: true, but the package bm3d is not installed; run `pip install noisemill[bm3d]`, "
+            "or leave the key out."
+        )
+    return there if manifest.bm3d is None else manifest.bm3d
+
+
+def _real(manifest: BenchmarkManifest, style: Style) -> Real:
+    """Make the real patches, and choose the test places."""
+    corpora = {part: real_corpus(manifest, part) for part in _PARTS}
+    check_test_is_unseen(corpora["train"], corpora["test"])
+    indexes, folders, sides = {}, {}, {}
+    for part, corpus in corpora.items():
+        tell(style, f"the real patches to {part} on")
+        indexes[part] = made(corpus, inline=manifest.resources.inline, style=style)
+        folders[part] = corpus.output.path
+        sides[part] = patch_side(corpus.output.path)
+    every = load_places(folders["test"])
+    places = sound(every, manifest.test.max_offset)
+    if not places:
+        raise ValueError(
+            f"test: all {len(every)} places have brightness offsets beyond test.max_offset "
+            f"({manifest.test.max_offset} grey levels); `noisemill audit` shows the pairs."
+        )
+    tell(style, f"{len(places)} test places of {len(every)} within the offset limit")
+    return Real(
+        folders=folders, indexes=indexes, sides=sides, places=places, shown=_to_show(places)
+    )
+
+
+def _to_show(places: Sequence[Place]) -> list[int]:
+    """Choose places to look at: of the noisiest scenes, the most textured place each."""
+    best: dict[str, tuple[float, int]] = {}
+    for number, place in enumerate(places):
+        texture = float(place.clean.astype(np.float64).std())
+        if texture > best.get(place.scene, (-1.0, 0))[0]:
+            best[place.scene] = texture, number
+    chosen = sorted(
+        (number for _, number in best.values()), key=lambda i: -float(places[i].noise.std())
+    )
+    return sorted(chosen[:_SHOWN])
+
+
+def _row(bench: Workbench, row: Row, style: Style) -> tuple[RowResult, dict[int, Array]]:
+    """Return a row's result: the one that is kept, or a new one."""
+    try:
+        fingerprint = bench.fingerprint(row)
+        kept = load_result(bench.folder, row.name)
+        if kept is not None and kept[0].fingerprint == fingerprint and kept[0].failed is None:
+            tell(style, f"{row.name}: made before")
+            return kept
+        result, shown = bench.make(row)
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except Exception as error:  # one row must not cost the others
+        reason = " ".join(str(error).split()) or type(error).__name__
+        tell(style, f"{row.name} failed: {reason}")
+        publish(str(bench.folder), f"rows/{row.name}.error.txt", traceback.format_exc().encode())
+        result, shown = (
+            RowResult(name=row.name, kind=row.kind, fingerprint="", failed=reason),
+            dict[int, Array](),
+        )
+    save_result(bench.folder, result, shown)
+    return result, shown
+
+
+def _write(manifest: BenchmarkManifest, real: Real, results: Sequence[RowResult]) -> Ranking:
+    """Rank the rows that are there, and write the tables."""
+    ranking = rank(manifest, real.places, results)
+    folder = manifest.output.path
+    text = json.dumps(ranking.to_dict(), indent=1, allow_nan=False)
+    publish(folder, RESULT_NAME, text.encode())
+    publish(folder, "benchmark.csv", ranking_csv(ranking).encode())
+    publish(folder, "benchmark.md", (ranking_markdown(ranking) + "\n").encode())
+    return ranking
+
+
+def _page(
+    manifest: BenchmarkManifest,
+    ranking: Ranking,
+    real: Real,
+    results: Sequence[tuple[RowResult, dict[int, Array]]],
+    *,
+    complete: bool,
+) -> str:
+    # Drawing takes a second or two, and its library is loaded where it is needed.
+    from pipeline.report.benchmark import write_benchmark_report
+
+    return write_benchmark_report(
+        Path(manifest.output.path),
+        manifest,
+        ranking,
+        places=real.places,
+        shown=real.shown,
+        crops={result.name: crops for result, crops in results},
+        results=[result for result, _ in results],
+        complete=complete,
+    )

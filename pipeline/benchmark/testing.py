@@ -1,0 +1,90 @@
+"""What a denoiser scores on the test places, and the crops of it that the report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.benchmark.places import Place
+from pipeline.metrics.base import Array
+from pipeline.metrics.quality import QualityConvention, psnr, ssim
+from pipeline.rows import white_level
+
+__all__ = ["CONVENTION", "Tested", "restorer", "score_noisy", "score_places"]
+
+CONVENTION = QualityConvention.KAIR
+_BATCH = 4
+
+Restore = Callable[[Place], Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tested:
+    """Scores of one denoiser, one value a place, in their order.
+
+    Args:
+        psnr: dB.
+        ssim: At most 1.
+        shown: Estimates of the places that were asked for, by index; stored type of the place.
+    """
+
+    psnr: list[float]
+    ssim: list[float]
+    shown: dict[int, Array]
+
+
+def score_places(
+    denoiser: nn.Module, places: Sequence[Place], *, device: torch.device, show: Sequence[int] = ()
+) -> Tested:
+    """Denoise every place and compare with its clean image.
+
+    Args:
+        denoiser: Images in [0, 1] in and out, in evaluation mode on ``device``.
+        places: The test places.
+        device: Where the network is.
+        show: Indices of the places whose estimates are kept.
+    """
+    return _score(restorer(denoiser, device), places, show)
+
+
+def score_noisy(places: Sequence[Place], *, show: Sequence[int] = ()) -> Tested:
+    """Return the scores of doing nothing."""
+    return _score(lambda place: place.noisy, places, show)
+
+
+def restorer(denoiser: nn.Module, device: torch.device) -> Restore:
+    """Return what denoises one place: float in [0, 1], clipped, ``(H, W, C)``."""
+
+    @torch.inference_mode()
+    def restore(place: Place) -> Array:
+        white = white_level(place.noisy.dtype)
+        rows = torch.from_numpy(np.array(place.noisy.transpose(2, 0, 1)[None], np.float32)) / white
+        estimate: Tensor = denoiser(rows.to(device, memory_format=torch.channels_last))
+        found: Array = estimate[0].float().clamp(0.0, 1.0).permute(1, 2, 0).cpu().numpy()
+        return found
+
+    return restore
+
+
+def _score(restore: Restore, places: Sequence[Place], show: Sequence[int]) -> Tested:
+    tested = Tested([], [], {})
+    for number, place in enumerate(places):
+        clean = _unit(place.clean)
+        estimate = _unit(restore(place))
+        tested.psnr.append(psnr(clean, estimate, CONVENTION))
+        tested.ssim.append(ssim(clean, estimate, CONVENTION))
+        if number in show:
+            tested.shown[number] = np.rint(np.clip(estimate, 0, 1) * 255).astype(np.uint8)
+    return tested
+
+
+def _unit(image: Array) -> Array:
+    """Return an image with the white level at 1."""
+    if np.issubdtype(image.dtype, np.floating):
+        return image
+    found: Array = image.astype(np.float64) / white_level(image.dtype)
+    return found

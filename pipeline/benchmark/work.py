@@ -1,0 +1,300 @@
+"""The work behind one row: its noise, its trainings, their scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import denoisers
+from generators.weights_file import find, load_header, sha256_of_file
+from pipeline.benchmark.corpora import Part, candidate_corpus, made, seconds_of
+from pipeline.benchmark.fidelity import measure_fidelity
+from pipeline.benchmark.places import Place, load_places
+from pipeline.benchmark.rows import Row, RowResult, SeedResult
+from pipeline.benchmark.testing import score_noisy, score_places
+from pipeline.canonical import sha256_of
+from pipeline.corpus import CorpusIndex
+from pipeline.manifest.benchmark import BenchmarkManifest
+from pipeline.manifest.denoising import DenoisingData, DenoisingInput, TrainDenoiserManifest
+from pipeline.manifest.models import CorpusSource, TrainingOutput, Validation
+from pipeline.metrics.base import Array
+from pipeline.progress import Style
+from pipeline.train_denoiser import train_denoiser
+
+__all__ = ["Real", "Workbench"]
+
+_HASH = 10
+_CURVE_PATCH, _CURVE_BATCHES = 128, 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Real:
+    """The real patches and the places that are tested on.
+
+    Args:
+        folders: Corpus of each part.
+        indexes: Its index.
+        sides: Side of its patches, pixels.
+        places: The sound test places.
+        shown: Indices of the places that the report shows.
+    """
+
+    folders: Mapping[Part, str]
+    indexes: Mapping[Part, CorpusIndex]
+    sides: Mapping[Part, int]
+    places: Sequence[Place]
+    shown: Sequence[int]
+
+
+@dataclass(slots=True)
+class Workbench:
+    """Makes rows, one after another; what a row needs of another is made once.
+
+    Args:
+        manifest: The benchmark.
+        folder: Where everything goes.
+        real: See :class:`Real`.
+        source: Where the manifest is, for the cards of the weights.
+        style: How progress is shown.
+    """
+
+    manifest: BenchmarkManifest
+    folder: Path
+    real: Real
+    source: str
+    style: Style
+    trained_on: dict[str, str] = field(default_factory=dict)
+
+    def fingerprint(self, row: Row) -> str:
+        """Return a hash of all that decides a row's result."""
+        manifest = self.manifest
+        what: dict[str, Any] = {
+            "kind": row.kind,
+            "spec": row.spec.model_dump(mode="json") if row.spec else None,
+            "shares": dict(row.shares),
+            "weights": _weights_sha256(row),
+            "plans": {part: index.plan_sha256 for part, index in self.real.indexes.items()},
+            "places": [place.uri.rpartition("/")[2] for place in self.real.places],
+        }
+        if row.trains:
+            what["denoiser"] = manifest.denoiser.model_dump(mode="json")
+            what["schedule"] = manifest.schedule.model_dump(mode="json")
+            what["seeds"] = manifest.seeds
+            what["precision"] = manifest.resources.precision
+        if row.kind == "mixture":
+            parts = [self.manifest.generators[i] for i in self._positions(row)]
+            what["parts"] = [spec.model_dump(mode="json") for spec in parts]
+        return sha256_of(what)
+
+    def make(self, row: Row) -> tuple[RowResult, dict[int, Array]]:
+        """Do all the work of a row.
+
+        Returns:
+            Its result, and its estimates of the places that the report shows.
+
+        Raises:
+            Exception: Whatever stops it: a generator that fails, a training that diverges.
+        """
+        if row.kind == "noisy":
+            return self._untrained(row, None)
+        if row.kind == "bm3d":
+            return self._untrained(row, denoisers.create("bm3d", channels=self._channels(), seed=0))
+        return self._trained(row)
+
+    def _untrained(
+        self, row: Row, denoiser: torch.nn.Module | None
+    ) -> tuple[RowResult, dict[int, Array]]:
+        places, shown = self.real.places, self.real.shown
+        if denoiser is None:
+            tested = score_noisy(places, show=shown)
+        else:
+            tested = score_places(denoiser, places, device=torch.device("cpu"), show=shown)
+        seed = SeedResult(seed=0, psnr=tested.psnr, ssim=tested.ssim)
+        result = RowResult(
+            name=row.name, kind=row.kind, fingerprint=self.fingerprint(row), seeds=[seed]
+        )
+        return result, tested.shown
+
+    def _trained(self, row: Row) -> tuple[RowResult, dict[int, Array]]:
+        noise = self._noise(row)
+        inputs = self._inputs(row)
+        seeds, shown = [], dict[int, Array]()
+        for number, seed in enumerate(self.manifest.seeds):
+            result, kept = self._train(row, inputs, seed, show=not number)
+            seeds.append(result)
+            shown |= kept
+        return (
+            RowResult(
+                name=row.name,
+                kind=row.kind,
+                fingerprint=self.fingerprint(row),
+                seeds=seeds,
+                **noise,
+            ),
+            shown,
+        )
+
+    def _noise(self, row: Row) -> dict[str, Any]:
+        """Make a generator's patches and measure its noise."""
+        if row.kind == "mixture":
+            return {}
+        if row.spec is None:  # the real noise itself
+            index = self.real.indexes["train"]
+            self.trained_on[row.name] = self.real.folders["train"]
+            return {"patches": index.totals.rows, "corpora": self._named(self.real.indexes)}
+        index = self._candidate(row, "train")
+        test = self._candidate(row, "test", keep=False)
+        fake = {place.source_uri: place for place in load_places(self._path(row, "test"))}
+        return {
+            "fidelity": measure_fidelity(self.real.places, fake).to_dict(),
+            "patches": index.totals.rows,
+            "generation_seconds": seconds_of(index),
+            "parameters": _parameters(row),
+            "corpora": {"train": index.plan_sha256, "test": test.plan_sha256},
+        }
+
+    def _candidate(self, row: Row, part: Part, *, keep: bool = True) -> CorpusIndex:
+        assert row.spec is not None
+        corpus = candidate_corpus(
+            self.manifest,
+            part,
+            row.spec,
+            real=self.real.folders[part],
+            size=self.real.sides[part],
+        )
+        index = made(corpus, inline=self.manifest.resources.inline, style=self.style)
+        if keep:
+            self.trained_on[row.name] = corpus.output.path
+        return index
+
+    def _path(self, row: Row, part: Part) -> str:
+        assert row.spec is not None
+        return candidate_corpus(
+            self.manifest,
+            part,
+            row.spec,
+            real=self.real.folders[part],
+            size=self.real.sides[part],
+        ).output.path
+
+    def _inputs(self, row: Row) -> list[DenoisingInput]:
+        shares = row.shares or {row.name: 1.0}
+        for name in shares:
+            if name not in self.trained_on:
+                self._noise_of(name)
+        return [
+            DenoisingInput(corpus=self.trained_on[name], split=None, weight=share)
+            for name, share in shares.items()
+        ]
+
+    def _noise_of(self, name: str) -> None:
+        """Make the patches of a row that a mixture needs, if they are not there yet."""
+        from pipeline.benchmark.rows import rows_of
+
+        row = next(row for row in rows_of(self.manifest, bm3d=False) if row.name == name)
+        if row.spec is None:
+            self.trained_on[name] = self.real.folders["train"]
+        else:
+            self._candidate(row, "train")
+
+    def _train(
+        self, row: Row, inputs: list[DenoisingInput], seed: int, *, show: bool
+    ) -> tuple[SeedResult, dict[int, Array]]:
+        manifest = self._training(row, inputs, seed)
+        left = train_denoiser(manifest, source=self.source, style=self.style)
+        device = torch.device(manifest.schedule.device)
+        denoiser = denoisers.load(left.weights).to(device, memory_format=torch.channels_last)
+        tested = score_places(
+            denoiser, self.real.places, device=device, show=self.real.shown if show else ()
+        )
+        result = SeedResult(
+            seed=seed,
+            psnr=tested.psnr,
+            ssim=tested.ssim,
+            seconds=left.seconds,
+            weights=str(Path(left.weights).relative_to(self.folder)),
+            weights_sha256=sha256_of_file(Path(left.weights)),
+            curve=_curve(Path(manifest.output.path) / "log.jsonl"),
+            manifest=manifest.model_dump(mode="json", exclude_defaults=True)
+            | {"kind": manifest.kind},
+        )
+        return result, tested.shown
+
+    def _training(self, row: Row, inputs: list[DenoisingInput], seed: int) -> TrainDenoiserManifest:
+        manifest, candidate = self.manifest, self.manifest.denoiser
+        place = self.real.places[0]
+        training = TrainDenoiserManifest(
+            kind="train-denoiser",
+            name=f"{row.name}-seed{seed}",
+            seed=seed,
+            denoiser=candidate.name,
+            params=candidate.params,
+            loss=candidate.loss,
+            data=DenoisingData(
+                inputs=inputs,
+                domain="raw" if place.domain == "raw" else "srgb",
+                color=manifest.train.patches.color,
+                patch=candidate.patch or self.real.sides["train"],
+                augmentation=candidate.augmentation,
+            ),
+            validation=self._validation(),
+            schedule=manifest.schedule,
+            report=False,
+            output=TrainingOutput(path="trainings"),
+        )
+        text = json.dumps(training.model_dump(mode="json"), sort_keys=True)
+        plans = ",".join(index.plan_sha256 for index in self.real.indexes.values())
+        digest = hashlib.sha256((text + plans).encode()).hexdigest()[:_HASH]
+        path = str(self.folder / "trainings" / f"{_slug(row.name)}-seed{seed}-{digest}")
+        return training.model_copy(update={"output": TrainingOutput(path=path)})
+
+    def _validation(self) -> Validation | None:
+        """Return what the learning curve is measured on; it chooses nothing."""
+        if self.manifest.curve_every is None:
+            return None
+        folder = str(Path(self.real.folders["test"]).resolve())
+        return Validation(
+            sources=[CorpusSource(type="corpus", label="test", path=folder)],
+            patch=min(_CURVE_PATCH, self.real.sides["test"]),
+            max_offset=self.manifest.test.max_offset,
+            every=self.manifest.curve_every,
+            batches=_CURVE_BATCHES,
+        )
+
+    def _positions(self, row: Row) -> list[int]:
+        keys = [spec.key for spec in self.manifest.generators]
+        return sorted(keys.index(name) for name in row.shares if name in keys)
+
+    def _channels(self) -> int:
+        return int(self.real.places[0].clean.shape[2])
+
+    def _named(self, indexes: Mapping[Part, CorpusIndex]) -> dict[str, str]:
+        return {part: index.plan_sha256 for part, index in indexes.items()}
+
+
+def _curve(log: Path) -> list[dict[str, float]]:
+    """Return step and validation of each line of a log that has one."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return [{"step": line["step"], **line["validation"]} for line in lines if "validation" in line]
+
+
+def _weights_sha256(row: Row) -> str:
+    if row.spec is None or row.spec.weights is None:
+        return ""
+    return sha256_of_file(find(row.spec.weights))
+
+
+def _parameters(row: Row) -> int:
+    if row.spec is None or row.spec.weights is None:
+        return 0
+    return load_header(find(row.spec.weights)).parameters
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
