@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,20 @@ from pipeline.training.data import (
 )
 from pipeline.training.simulated import Device, SimulatedBatches
 
-__all__ = ["check_held_out", "load_images", "make_batches", "pair_records"]
+__all__ = ["Color", "check_held_out", "load_images", "make_batches", "pair_records"]
+
+Color = Literal["rgb", "grey"]
 
 
 def make_batches(
-    data: TrainingData, *, use: DataUse, domain: Domain, size: int, seed: int
+    data: TrainingData,
+    *,
+    use: DataUse,
+    domain: Domain,
+    size: int,
+    seed: int,
+    color: Color = "rgb",
+    conditioned: bool = True,
 ) -> tuple[Batches, TrainingStore]:
     """Read a manifest's sources and return its batches, and the store they are cut from.
 
@@ -43,12 +52,20 @@ def make_batches(
         domain: Of the images.
         size: Rows of a batch.
         seed: The training's seed.
+        color: Of sRGB images; simulated devices shoot colour.
+        conditioned: Whether the camera and ISO of each real shot must be known.
 
     Raises:
         ValueError: If the sources lack what the use needs, or give images of another domain.
     """
     store = TrainingStore(
-        load_images(data, "clean" if data.simulate else use, domain),
+        load_images(
+            data,
+            "clean" if data.simulate else use,
+            domain,
+            color="rgb" if data.simulate else color,
+            conditioned=conditioned,
+        ),
         patch=data.patch,
         max_offset=data.max_offset,
         window=data.offset_window,
@@ -75,13 +92,22 @@ def make_batches(
     return simulated, store
 
 
-def load_images(data: TrainingData, use: DataUse, domain: Domain) -> list[TrainingImage]:
+def load_images(
+    data: TrainingData,
+    use: DataUse,
+    domain: Domain,
+    *,
+    color: Color = "rgb",
+    conditioned: bool = True,
+) -> list[TrainingImage]:
     """Read the images of a manifest's sources into memory.
 
     Args:
         data: The manifest's part.
         use: Which images of a scene are kept.
         domain: Of the training's images; simulated devices always photograph sRGB images.
+        color: Of sRGB images; others are converted.
+        conditioned: Whether the camera and ISO of each real shot must be known.
 
     Raises:
         ValueError: If a scene lacks its camera or ISO where a model is conditioned on them, the
@@ -104,8 +130,8 @@ def load_images(data: TrainingData, use: DataUse, domain: Domain) -> list[Traini
         }[use]
         raise ValueError(f"the training's sources hold no {what}; {advice}.")
     wanted: Domain = "srgb" if data.simulate else domain
-    shot = not data.simulate and use != "clean"
-    return [_image(record, needed, wanted, shot=shot) for record in records]
+    shot = conditioned and not data.simulate and use != "clean"
+    return [_image(record, needed, wanted, color, shot=shot) for record in records]
 
 
 def pair_records(data: TrainingData) -> list[ImageRecord]:
@@ -143,7 +169,7 @@ def _offers(record: ImageRecord, needed: tuple[View, ...]) -> bool:
 
 
 def _image(
-    record: ImageRecord, needed: tuple[View, ...], wanted: Domain, *, shot: bool
+    record: ImageRecord, needed: tuple[View, ...], wanted: Domain, color: Color, *, shot: bool
 ) -> TrainingImage:
     """Read one scene; ``shot`` says whether its camera and ISO must be known."""
     if record.domain != wanted:
@@ -156,7 +182,8 @@ def _image(
             f"{record.uri}: training needs the camera and the ISO of each pair; add columns camera "
             "and iso to the metadata, or give them with the source."
         )
-    images = {name: _stored(pixels) for name, pixels in load_training_views(record, needed).items()}
+    found = load_training_views(record, needed)
+    images = {name: _stored(pixels, color) for name, pixels in found.items()}
     return TrainingImage(
         camera=record.camera or "",
         iso=record.iso or 0,
@@ -166,12 +193,12 @@ def _image(
     )
 
 
-def _stored(pixels: NDArray[Any]) -> Pixels:
-    """Return sRGB as 8-bit colour, which an eighth of the memory holds; raw as it is."""
+def _stored(pixels: NDArray[Any], color: Color) -> Pixels:
+    """Return sRGB in 8 bits, which an eighth of the memory holds; raw as it is."""
     if pixels.dtype == np.float32 and pixels.shape[2] == 4:
         return pixels
-    color: Pixels = quantise(to_unit(to_color(pixels, "rgb")), "uint8")
-    return color
+    stored: Pixels = quantise(to_unit(to_color(pixels, color)), "uint8")
+    return stored
 
 
 def _device(spec: DeviceSpec) -> Device:

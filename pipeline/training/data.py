@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import h5py
 import numpy as np
@@ -38,6 +38,7 @@ __all__ = [
     "TrainingStore",
     "allowed_places",
     "draw_batch",
+    "turned",
     "views",
 ]
 
@@ -354,7 +355,7 @@ def draw_batch(
                     "sources that have it."
                 )
             crop = there[name][y : y + store.patch, x : x + store.patch]
-            crops[name].append(_turn(crop, turn, augmentation))
+            crops[name].append(turned(crop, turn, augmentation))
         rows.append(index)
         offsets.append(store.offsets[index][place])
     stacked = {name: _stack(crops[name]) for name in names}
@@ -376,14 +377,15 @@ def _grid(image: TrainingImage, patch: int) -> NDArray[np.int32]:
     return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def _turn(patch: Pixels, turn: NDArray[np.int64], augmentation: Augmentation) -> Pixels:
-    if augmentation == "none":
+def turned(patch: NDArray[Any], turn: NDArray[np.int64], how: Augmentation) -> NDArray[Any]:
+    """Return an ``(H, W, C)`` crop turned by three zeros or ones, as far as allowed."""
+    if how == "none":
         return patch
     if turn[0]:
         patch = patch[::-1]
     if turn[1]:
         patch = patch[:, ::-1]
-    if turn[2] and augmentation == "flips-and-rotations":
+    if turn[2] and how == "flips-and-rotations":
         patch = patch.swapaxes(0, 1)
     return patch
 
