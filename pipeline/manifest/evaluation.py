@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -52,9 +52,15 @@ class CorpusSubject(Model):
 class DenoiserSpec(Model):
     """One denoiser."""
 
-    name: Filled = Field(description="Bundled weights by name, or a .safetensors file.")
+    name: Filled = Field(
+        description="Bundled weights by name, a .safetensors file, or a denoiser without weights "
+        "(`bm3d`)."
+    )
     label: Filled | None = Field(
         default=None, description="Name in tables; the weights' file name if absent."
+    )
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Parameters of a denoiser that is not trained to denoise."
     )
     ensemble: Literal["none", "flips", "monte-carlo"] = Field(
         default="none",

@@ -1,0 +1,238 @@
+"""Denoisers on real pairs, or on clean images with white Gaussian noise: PSNR and SSIM.
+
+Real pairs are read as they are stored. White noise is put on the clean image in floating point and
+neither clipped nor rounded, as the field does; each image has its own seed, so every denoiser sees
+the same noise. The noisy input itself is measured like an estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from denoisers.base import check_image, takes_level
+from denoisers.ensembles import flip_ensemble, monte_carlo
+from denoisers.tiles import Tiled
+from generators.seeds import patch_seed, standard_normal
+from pipeline.evaluate import grid_blocks
+from pipeline.evaluation.corpora import cell_of
+from pipeline.evaluation.noise import OFFSET
+from pipeline.images import read_pixels
+from pipeline.manifest.models import DenoiserSpec, EvaluateManifest
+from pipeline.metrics import GroupSums, Psnr, Scores, psnr, ssim
+from pipeline.metrics.base import Floats
+from pipeline.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
+from pipeline.records import ImageRecord
+from pipeline.stages.quantise import to_color, to_unit
+
+__all__ = ["DenoiserMeasure", "NoisyImage", "Quality", "estimator", "noisy_images"]
+
+Estimate = Callable[["NoisyImage"], Floats]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NoisyImage:
+    """An image, or a block of one, to be denoised.
+
+    Args:
+        clean: ``(H, W, C)`` float32 in [0, 1].
+        noisy: Same shape; not clipped where the noise is white.
+        image: Name of the image.
+        camera: Camera name, if known.
+        iso: ISO speed, if known.
+        seed: Of a denoiser that draws.
+    """
+
+    clean: np.ndarray
+    noisy: np.ndarray
+    image: str
+    camera: str | None
+    iso: int | None
+    seed: int
+
+
+@dataclass
+class Quality:
+    """What was measured of one denoiser.
+
+    Args:
+        conventions: Of PSNR and SSIM.
+        offsets: Whether pairs have brightness offsets: real ones do, white noise has none.
+    """
+
+    conventions: tuple[QualityConvention, ...]
+    offsets: bool
+    scores: GroupSums[Scores] = field(init=False)
+    pooled: dict[QualityConvention, Psnr] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scores = GroupSums(lambda: Scores(self.names))
+        self.pooled = {name: Psnr(name) for name in self.conventions}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the values, with their conventions."""
+        found = [f"psnr ({name})" for name in self.conventions]
+        found += [f"ssim ({name})" for name in self._with_ssim()]
+        return (*found, *([OFFSET] if self.offsets else []))
+
+    def add(self, row: str, item: NoisyImage, estimate: Floats) -> None:
+        """Add one image.
+
+        Args:
+            row: Name of the denoiser's row.
+            item: The image.
+            estimate: ``(H, W, C)``, the denoiser's.
+        """
+        values = {f"psnr ({n})": psnr(item.clean, estimate, n) for n in self.conventions}
+        values |= {f"ssim ({n})": ssim(item.clean, estimate, n) for n in self._with_ssim()}
+        if self.offsets:
+            values[OFFSET] = float((item.noisy - item.clean).mean(dtype=np.float64)) * 255.0
+        self.scores.at(cell_of(row, item.camera, item.iso, item.image)).update(values)
+        for sums in self.pooled.values():
+            sums.update(item.clean, estimate)
+
+    def merge(self, other: Quality) -> None:
+        """Add the images of another."""
+        self.scores.merge(other.scores)
+        for name, sums in self.pooled.items():
+            sums.merge(other.pooled[name])
+
+    def _with_ssim(self) -> list[QualityConvention]:
+        return [name for name in self.conventions if QUALITY_CONVENTIONS[name].window]
+
+
+@dataclass(frozen=True)
+class DenoiserMeasure:
+    """Measures one denoiser, or the noisy input.
+
+    Args:
+        manifest: The evaluation.
+    """
+
+    manifest: EvaluateManifest
+
+    def __call__(
+        self,
+        name: str,
+        estimate: Estimate,
+        images: Iterable[NoisyImage],
+        after: Callable[[int], None] = lambda count: None,
+    ) -> Quality:
+        """Denoise every image and measure the estimates.
+
+        Args:
+            name: Of the row.
+            estimate: The denoiser.
+            images: Read one at a time.
+            after: Told the number of images so far.
+        """
+        data = self.manifest.data
+        assert data is not None
+        conventions = tuple(QualityConvention(name) for name in self.manifest.metrics.quality)
+        sums = Quality(conventions, offsets=data.awgn is None)
+        for number, item in enumerate(images, 1):
+            sums.add(name, item, estimate(item))
+            after(number)
+        return sums
+
+
+def noisy_images(
+    manifest: EvaluateManifest, records: Sequence[ImageRecord], sigma: float | None
+) -> Iterator[NoisyImage]:
+    """Read the images, one at a time.
+
+    Args:
+        manifest: The evaluation.
+        records: Pairs, or clean images where ``sigma`` is given.
+        sigma: Level of white noise, grey levels; ``None`` for the pairs' own.
+
+    Raises:
+        ValueError: If the two images of a pair have different sizes.
+    """
+    data = manifest.data
+    assert data is not None
+    for record in records:
+        clean = to_unit(to_color(read_pixels(record.uri), data.color))
+        seed = patch_seed(manifest.seed, "evaluate", record.image_id)
+        if sigma is None:
+            assert record.noisy_uri is not None
+            noisy = to_unit(to_color(read_pixels(record.noisy_uri), data.color))
+        else:
+            eps = standard_normal([seed], clean.shape, "awgn")[0].numpy()
+            noisy = clean + eps * np.float32(sigma / 255.0)
+        if noisy.shape != clean.shape:
+            raise ValueError(
+                f"{record.uri} is {clean.shape} and its partner {record.noisy_uri} is "
+                f"{noisy.shape}; `noisemill audit` lists such pairs."
+            )
+        places = [(0, 0)]
+        height, width = clean.shape[:2]
+        if data.block is not None:
+            places = grid_blocks(height, width, data.block, data.grid)
+            height = width = data.block
+        for y, x in places:
+            inside = (slice(y, y + height), slice(x, x + width))
+            yield NoisyImage(
+                clean=clean[inside],
+                noisy=noisy[inside],
+                image=record.scene,
+                camera=record.camera,
+                iso=record.iso,
+                seed=patch_seed(seed, str(y), str(x)),
+            )
+
+
+def estimator(
+    denoiser: Any, spec: DenoiserSpec, manifest: EvaluateManifest, sigma: float | None
+) -> Estimate:
+    """Return how a denoiser is used on one image.
+
+    Args:
+        denoiser: From :func:`denoisers.load`.
+        spec: The manifest's entry.
+        manifest: The evaluation.
+        sigma: True level of white noise, grey levels, if it is white.
+
+    Raises:
+        ValueError: If it reads images of another number of channels than the data's, or an ensemble
+            is asked of it that it cannot make.
+    """
+    data, resources = manifest.data, manifest.resources
+    assert data is not None
+    channels = 3 if data.color == "rgb" else 1
+    if denoiser.channels != channels:
+        other = {1: "set data.color to grey", 3: "set data.color to rgb"}.get(denoiser.channels)
+        raise ValueError(
+            f"denoiser '{spec.key}' reads images of {denoiser.channels} channels and the data give "
+            f"{channels}; {other or 'evaluate it on images of its own kind'}."
+        )
+    level = spec.sigma if spec.sigma is not None else sigma
+    if level is not None and takes_level(denoiser):
+        denoiser = denoiser.with_sigma(level / 255.0)
+    if isinstance(denoiser, torch.nn.Module):
+        denoiser = denoiser.to(resources.device).eval()
+    tiled: Any = Tiled(denoiser, tile=resources.tile, overlap=resources.overlap)
+
+    def estimate(item: NoisyImage) -> Floats:
+        noisy = torch.from_numpy(np.ascontiguousarray(item.noisy.transpose(2, 0, 1)))[None]
+        check_image(noisy, name=spec.key, channels=channels)
+        with torch.inference_mode():
+            found = _ensemble(tiled, noisy, spec, item.seed)
+        return np.asarray(found[0].permute(1, 2, 0).double().cpu().numpy())
+
+    return estimate
+
+
+def _ensemble(denoiser: Any, noisy: Tensor, spec: DenoiserSpec, seed: int) -> Tensor:
+    if spec.ensemble == "flips":
+        return flip_ensemble(denoiser, noisy, seed=seed)
+    if spec.ensemble == "monte-carlo":
+        return monte_carlo(denoiser, noisy, draws=spec.draws, seed=seed)
+    found: Tensor = denoiser(noisy)
+    return found

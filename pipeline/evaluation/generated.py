@@ -1,0 +1,161 @@
+"""The noise of generators on real pairs, by the block protocol of :mod:`pipeline.evaluate`.
+
+One generated noise a block (more for AKLD with several samples), on a 3x3 grid of 256x256 blocks a
+photograph; clipped and rounded to 8 bits, as the real one was. The first sample of a block has the
+seed that :func:`pipeline.evaluate.evaluate_blocks` gives it, so both report the same figures.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from generators.base import Likelihood, NoiseContext, NoiseGenerator, NoiseRequest
+from generators.seeds import patch_seed, uniform
+from generators.shots import ShotBatch
+from pipeline.evaluate import BLOCK, PairBlock, pair_blocks
+from pipeline.evaluation.corpora import cell_of
+from pipeline.evaluation.noise import Measured, NoiseMeasure
+from pipeline.images import read_pixels
+from pipeline.manifest.models import EvaluateManifest
+from pipeline.metrics import Nll, NllConvention
+from pipeline.metrics.base import Floats
+from pipeline.records import ImageRecord
+
+__all__ = ["GeneratorMeasure", "blocks_of"]
+
+
+def blocks_of(manifest: EvaluateManifest, pairs: Sequence[ImageRecord]) -> Iterator[PairBlock]:
+    """Cut the manifest's blocks out of pairs, one image at a time."""
+    assert manifest.data is not None
+    return pair_blocks(
+        pairs, read_pixels, size=manifest.data.block or BLOCK, grid=manifest.data.grid
+    )
+
+
+@dataclass
+class GeneratorMeasure:
+    """Measures one generator.
+
+    Args:
+        generator: The generator; given each block's own real image if it needs a reference.
+        key: Name of its row.
+        manifest: The evaluation.
+        notes: What was noticed on the way, for the row.
+
+    Raises:
+        ValueError: If it does not take and give sRGB images.
+    """
+
+    generator: NoiseGenerator
+    key: str
+    manifest: EvaluateManifest
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if (self.generator.accepts, self.generator.gives) != ("srgb", "srgb"):
+            raise ValueError(
+                f"generator {self.generator.name!r} takes {self.generator.accepts} and gives "
+                f"{self.generator.gives} images, and the pairs are sRGB; wrap it with "
+                "`unprocess: {output: srgb}`, or evaluate a corpus of it."
+            )
+        self.measure = NoiseMeasure(
+            self.manifest.metrics, nll=isinstance(self.generator, Likelihood)
+        )
+        self.nll = Nll(NllConvention(self.manifest.metrics.nll))
+
+    def __call__(
+        self, blocks: Iterator[PairBlock], after: Callable[[int], None] = lambda count: None
+    ) -> Measured:
+        """Generate noise for every block and measure it.
+
+        Args:
+            blocks: Blocks of pairs; read once, a batch at a time.
+            after: Told the number of blocks so far after each batch.
+        """
+        sums, done = self.measure.empty(), 0
+        while group := list(itertools.islice(blocks, self.manifest.resources.batch_size)):
+            # Blocks of one request share a shape.
+            for _, same in itertools.groupby(group, key=lambda block: block.clean.shape):
+                self._group(sums, list(same))
+            done += len(group)
+            after(done)
+        return sums
+
+    def _group(self, sums: Measured, blocks: list[PairBlock]) -> None:
+        clean, noisy = _batch([b.clean for b in blocks]), _batch([b.noisy for b in blocks])
+        shots = ShotBatch(camera=tuple(b.camera for b in blocks), iso=tuple(b.iso for b in blocks))
+        context = NoiseContext(clean=clean, shots=shots)
+        samples = [
+            self._sample(context, noisy, blocks, number)
+            for number in range(self.manifest.metrics.akld_samples)
+        ]
+        nlls = self._nll(context, noisy, blocks)
+        for i, block in enumerate(blocks):
+            self.measure.add(
+                sums,
+                cell_of(self.key, block.camera, block.iso, block.scene),
+                clean=samples[0][1][i],
+                fakes=[sample[0][i] for sample in samples],
+                real=block.noise,
+                real_clean=block.clean / 255.0,
+                nll=nlls[i],
+            )
+
+    def _sample(
+        self, context: NoiseContext, noisy: Tensor, blocks: Sequence[PairBlock], number: int
+    ) -> tuple[Floats, Floats]:
+        """Return one stored noise of each block, and what it was put on, ``(B, H, W, C)``."""
+        again = (f"sample-{number}",) if number else ()
+        told = "reference" in self.generator.needs
+        request = NoiseRequest(
+            context=context,
+            seeds=[self._seed(block, *again) for block in blocks],
+            reference=noisy if told else None,
+            reference_clean=context.clean if told else None,
+        )
+        with torch.inference_mode():
+            sample = self.generator.sample(request)
+        clean = _stored(sample.clean)
+        return (_stored(sample.noisy) - clean) / 255.0, clean / 255.0
+
+    def _nll(
+        self, context: NoiseContext, noisy: Tensor, blocks: Sequence[PairBlock]
+    ) -> list[float]:
+        missing = [float("nan")] * len(blocks)
+        if not isinstance(self.generator, Likelihood):
+            return missing
+        if self.nll.convention is NllConvention.DEQUANTISED:
+            seeds = [self._seed(block, "dequantise") for block in blocks]
+            noisy = noisy + uniform(seeds, noisy.shape[1:], "dequantise", low=-0.5, high=0.5) / 255
+        try:
+            with torch.inference_mode():
+                density = self.generator.log_prob(noisy, context)
+        except ValueError as error:
+            # A camera that the density does not know, or a parameter that leaves none.
+            note = f"no likelihood: {error}"
+            if note not in self.notes:
+                self.notes.append(note)
+            return missing
+        size = noisy[0].numel()
+        return [self.nll.update(float(value), size) for value in density]
+
+    def _seed(self, block: PairBlock, *stream: str) -> int:
+        place = (block.scene, str(block.y), str(block.x))
+        return patch_seed(self.manifest.seed, "evaluate", *place, *stream)
+
+
+def _batch(images: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().contiguous() / 255.0
+
+
+def _stored(images: Tensor) -> Floats:
+    """Return ``(B, H, W, C)`` float64 grey levels, the whole numbers that 8 bits keep."""
+    grey = torch.round(images.detach().clamp(0.0, 1.0).double() * 255.0)
+    stored: Floats = grey.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return stored

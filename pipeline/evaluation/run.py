@@ -1,0 +1,237 @@
+"""One evaluation: its rows in turn, each kept when it is done, then the files for people.
+
+    evaluation.json   everything: manifest, conventions, software, every row with all its groups
+    evaluation.csv    the same numbers flat, one line a row and group
+    evaluation.md     the tables
+    report.html       the page
+    rows/             one JSON file a row; what makes a second run go on where the first stopped
+
+What is wrong with the data ends an evaluation before its first row; what is wrong with one
+generator or denoiser fails its row, which says why, and the others go on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from pipeline.canonical import sha256_of
+from pipeline.corpus import utc_now
+from pipeline.evaluation.rows import Row, load_row, save_row
+from pipeline.evaluation.subjects import Prepared, prepare
+from pipeline.evaluation.tables import conventions, csv_text, markdown, printed
+from pipeline.lock import run_lock
+from pipeline.manifest.models import EvaluateManifest
+from pipeline.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
+from pipeline.progress import Style, duration, tell
+from pipeline.provenance import git_revision, hardware, software_versions
+from pipeline.storage import join, publish
+
+__all__ = ["Evaluated", "evaluate"]
+
+# Raised only when the meaning of a figure changes: rows of another version are measured again.
+FIGURES_VERSION = 1
+# What decides no figure.
+_WAYS = {
+    "name",
+    "description",
+    "output",
+    "report",
+    "resources",
+    "corpus",
+    "generators",
+    "denoisers",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """What an evaluation found.
+
+    Args:
+        manifest: The evaluation.
+        rows: Its rows, in order.
+        path: Its folder.
+        files: The files it wrote, below the folder.
+        seconds: Time it took.
+        taken_over: Rows that were there already.
+    """
+
+    manifest: EvaluateManifest
+    rows: Sequence[Row]
+    path: str
+    files: Sequence[str]
+    seconds: float
+    taken_over: int
+
+    def row(self, name: str) -> Row:
+        """Return a row by name.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
+            "path": self.path,
+            "files": list(self.files),
+            "seconds": round(self.seconds, 3),
+            "taken_over": self.taken_over,
+            "conventions": conventions(self.manifest),
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+    def describe(self) -> str:
+        """Return the table and where the rest is."""
+        failed = [f"{row.name} failed: {row.error}" for row in self.rows if not row.done]
+        before = f", {self.taken_over} taken over" if self.taken_over else ""
+        count = f"{len(self.rows)} row{'s' if len(self.rows) != 1 else ''}"
+        where = [join(self.path, name) for name in self.files]
+        return "\n".join(
+            [
+                printed(self.manifest, self.rows),
+                *failed,
+                f"\n{count}{before}; {duration(self.seconds)}.",
+                *where,
+            ]
+        )
+
+
+def evaluate(manifest: EvaluateManifest, *, source: str = "", style: Style = "quiet") -> Evaluated:
+    """Measure a corpus, generators or denoisers, or go on with an interrupted evaluation.
+
+    Args:
+        manifest: The evaluation.
+        source: Where the manifest is, for the record.
+        style: How progress is shown.
+
+    Returns:
+        All rows, failed ones included.
+
+    Raises:
+        FileNotFoundError: If a corpus or a folder of pairs is not there.
+        ValueError: If there is nothing to measure on.
+        DatasetError: If a corpus is damaged.
+        StorageError: If the output cannot be written, or another run is at work there.
+        RuntimeError: If every row failed.
+    """
+    started = time.monotonic()
+    root = manifest.output.path
+    torch.set_num_threads(manifest.resources.threads)
+    with run_lock(root):
+        tell(style, "reading what is measured on")
+        prepared = prepare(manifest)
+        for line in prepared.notes:
+            tell(style, line)
+        rows, taken = [], 0
+        for job in prepared.jobs:
+            key = sha256_of({**_figures_follow_from(manifest, prepared), "row": job.content})
+            row = load_row(root, job.name, key)
+            if row is not None:
+                taken += 1
+            else:
+                row = _measure(job.name, job.kind, key, job.about, job.run, style)
+                save_row(root, row)
+            rows.append(row)
+        found = Evaluated(
+            manifest=manifest,
+            rows=rows,
+            path=root,
+            files=("evaluation.json", "evaluation.csv", "evaluation.md")
+            + (("report.html",) if manifest.report else ()),
+            seconds=time.monotonic() - started,
+            taken_over=taken,
+        )
+        _publish(found, source)
+    measured = [row for row in rows if row.kind != "input"]
+    if not any(row.done for row in measured):
+        reasons = "\n  ".join(f"{row.name}: {row.error}" for row in measured)
+        raise RuntimeError(f"no row could be measured:\n  {reasons}")
+    return found
+
+
+def _figures_follow_from(manifest: EvaluateManifest, prepared: Prepared) -> Mapping[str, Any]:
+    return {
+        "version": FIGURES_VERSION,
+        "manifest": manifest.model_dump(mode="json", exclude=_WAYS),
+        "data": prepared.content,
+    }
+
+
+def _measure(
+    name: str,
+    kind: str,
+    key: str,
+    about: Mapping[str, Any],
+    run: Callable[[Callable[[int], None]], tuple[Mapping[str, Any], Mapping[str, Any]]],
+    style: Style,
+) -> Row:
+    """Measure one row; whatever goes wrong with it is its error."""
+    started = time.monotonic()
+    empty = Row(name=name, kind=kind, key=key, about=about)
+    tell(style, f"measuring {name}")
+    try:
+        figures, more = run(_every_ten_seconds(name, style))
+    except Exception as error:
+        seconds = round(time.monotonic() - started, 3)
+        text = str(error) or type(error).__name__
+        if not isinstance(error, ValueError | TypeError | OSError | RuntimeError | ImportError):
+            text = f"{type(error).__name__}: {text}"
+        tell(style, f"{name} failed: {text}")
+        return replace(empty, error=text, seconds=seconds)
+    return replace(
+        empty,
+        figures=figures,
+        about={**about, **more},
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _every_ten_seconds(name: str, style: Style) -> Callable[[int], None]:
+    told = time.monotonic()
+
+    def after(count: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > 10.0:
+            told = time.monotonic()
+            tell(style, f"{name}: {count:,} measured")
+
+    return after
+
+
+def _publish(found: Evaluated, source: str) -> None:
+    manifest, root = found.manifest, found.path
+    quality = {str(n): str(QUALITY_CONVENTIONS[QualityConvention(n)]) for n in QualityConvention}
+    record = {
+        "format": "noisemill-evaluation",
+        "format_version": FIGURES_VERSION,
+        "name": manifest.name,
+        "created": utc_now(),
+        "source": source,
+        "manifest": manifest.model_dump(mode="json"),
+        "conventions": conventions(manifest),
+        "quality_conventions": {name: quality[name] for name in manifest.metrics.quality},
+        "software": software_versions(),
+        "git": git_revision(),
+        "hardware": hardware(),
+        "rows": [row.to_dict() for row in found.rows],
+    }
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+    publish(root, "evaluation.json", text.encode() + b"\n")
+    publish(root, "evaluation.csv", csv_text(found.rows).encode())
+    publish(root, "evaluation.md", markdown(manifest, found.rows).encode())
+    if manifest.report:
+        # Drawing takes a second, and its library is loaded where it is needed.
+        from pipeline.report.evaluation import REPORT_NAME, render_evaluation
+
+        publish(root, REPORT_NAME, render_evaluation(manifest, found.rows).encode())

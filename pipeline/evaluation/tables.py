@@ -1,0 +1,327 @@
+"""The figures of an evaluation as tables: on the screen, in Markdown, as CSV.
+
+The main table is over sound blocks where real noise tells them, else over all. Every heading
+carries its convention.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.evaluation.noise import OFFSET, NoiseMeasure
+from pipeline.evaluation.rows import GROUPS, Row, names_of
+from pipeline.manifest.models import EvaluateManifest
+from pipeline.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
+
+__all__ = [
+    "Table",
+    "conventions",
+    "csv_text",
+    "group_table",
+    "key_measures",
+    "main_table",
+    "markdown",
+    "printed",
+]
+
+NONE = "–"
+_TWO = ("mean", "median")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of texts.
+
+    Args:
+        title: What it is over.
+        columns: Headings, the row's name first.
+        rows: One text a column.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    value: Callable[[Row, Mapping[str, Any]], str]
+
+
+def conventions(manifest: EvaluateManifest) -> dict[str, str]:
+    """Return what each measure is, with its convention, in words."""
+    if manifest.denoisers is not None:
+        found = {
+            f"psnr, ssim ({name})": str(QUALITY_CONVENTIONS[QualityConvention(name)])
+            for name in manifest.metrics.quality
+        }
+    else:
+        measure = NoiseMeasure(manifest.metrics)
+        found = {
+            **{f"kld ({n})": "histogram KLD in that program's bins" for n in measure.conventions},
+            measure.akld_name: "7x7 local variances, ratio clamped to [0.1, 10], nats",
+            measure.nll_name: "-log p(noisy | clean) / dimensions, nats, white level 1",
+            "correlation": "of noise with its neighbour, each block's and channel's mean subtracted",
+            "std": "standard deviation of noise, grey levels",
+            "correlation distance": "rms difference of the maps, centre left out",
+            "spectrum distance": "rms difference of the radial spectra, dB",
+        }
+    limit = f"|mean(noisy - clean)| of the real pair at most {manifest.metrics.sound_offset:g}"
+    return {**found, "sound blocks": f"{limit} grey levels"}
+
+
+def main_table(manifest: EvaluateManifest, rows: Sequence[Row]) -> Table:
+    """Return one line a row: the measures that any row has."""
+    done = [row for row in rows if row.done]
+    over = _subset(rows)
+    columns = _quality_columns(rows) if manifest.denoisers is not None else _noise_columns(done)
+    lines = [
+        [row.name, *(column.value(row, row.subset(over)) for column in columns)]
+        if row.done
+        else [row.name, f"failed: {row.error}", *[""] * (len(columns) - 1)]
+        for row in rows
+    ]
+    if manifest.denoisers is None and done:
+        lines += _real_line(done, over, columns)
+    blocks = max((row.subset(over).get("blocks", 0) for row in done), default=0)
+    return Table(_title(manifest, over, blocks), ["", *(c.title for c in columns)], lines)
+
+
+def group_table(rows: Sequence[Row], group: str, measure: str) -> Table | None:
+    """Return a measure's mean by group, groups down and rows across; nothing for a single group.
+
+    Args:
+        rows: All rows.
+        group: Of :data:`~pipeline.evaluation.rows.GROUPS`.
+        measure: Name of a block value.
+    """
+    levels = GROUPS[group]
+    found: dict[tuple[Any, ...], dict[str, str]] = {}
+    counts: dict[tuple[Any, ...], int] = {}
+    done = [row for row in rows if row.done]
+    for row in done:
+        for entry in row.figures["groups"][group]:
+            key = tuple(entry[level] for level in levels)
+            counts[key] = max(counts.get(key, 0), entry["blocks"])
+            found.setdefault(key, {})[row.name] = _mean(entry, measure)
+    if len(found) < 2:
+        return None
+    lines = [
+        [_words(key), f"{counts[key]:,}", *(values.get(row.name, NONE) for row in done)]
+        for key, values in found.items()
+    ]
+    title = f"{measure}, mean, by {group}"
+    return Table(title, [group, "blocks", *(row.name for row in done)], lines)
+
+
+def key_measures(rows: Sequence[Row]) -> list[str]:
+    """Return the measures worth a table by camera and ISO: distances, and PSNR."""
+    return [n for n in names_of(rows) if n.startswith(("kld", "akld", "psnr", "nll"))]
+
+
+def printed(manifest: EvaluateManifest, rows: Sequence[Row]) -> str:
+    """Return the main table as aligned plain text."""
+    table = main_table(manifest, rows)
+    widths = [
+        max([len(head), *(len(line[i]) for line in table.rows if not _is_failure(line))])
+        for i, head in enumerate(table.columns)
+    ]
+    lines = [table.title, _aligned(table.columns, widths)]
+    lines += [
+        f"{line[0].ljust(widths[0])}  {line[1]}" if _is_failure(line) else _aligned(line, widths)
+        for line in table.rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown(manifest: EvaluateManifest, rows: Sequence[Row]) -> str:
+    """Return all tables as Markdown."""
+    parts = [f"# {manifest.name}\n"]
+    if manifest.description:
+        parts.append(f"{manifest.description}\n")
+    parts.append(_markdown(main_table(manifest, rows)))
+    for measure in key_measures(rows):
+        for group in ("camera, iso", "image"):
+            table = group_table(rows, group, measure)
+            if table is not None:
+                parts.append(_markdown(table))
+    listed = "\n".join(f"- **{name}**: {text}" for name, text in conventions(manifest).items())
+    return "\n".join([*parts, f"## Conventions\n\n{listed}\n"])
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Return every figure flat: one line a row, subset and group."""
+    names = names_of(rows)
+    pooled = list(dict.fromkeys(n for row in rows for n in row.figures.get("pooled", {})))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(
+        ["row", "status", "over", "image", "camera", "iso", "blocks"]
+        + [f"{name} {middle}" for name in names for middle in _TWO]
+        + pooled
+        + ["error"]
+    )
+    for row in rows:
+        for over, place, entry in _entries(row):
+            values = [
+                _plain((entry.get(name) or {}).get(middle)) for name in names for middle in _TWO
+            ]
+            totals = row.figures.get("pooled", {}) if over == "all" else {}
+            writer.writerow(
+                [
+                    row.name,
+                    "done",
+                    over,
+                    *(_plain(place.get(k)) for k in ("image", "camera", "iso")),
+                ]
+                + [entry["blocks"], *values, *(_plain(totals.get(name)) for name in pooled), ""]
+            )
+        if not row.done:
+            writer.writerow(
+                [row.name, "failed", *[""] * (5 + 2 * len(names) + len(pooled)), row.error]
+            )
+    return buffer.getvalue()
+
+
+def _entries(row: Row) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    for over, entry in row.figures.get("summary", {}).items():
+        yield over, {}, entry
+    for title, entries in row.figures.get("groups", {}).items():
+        for entry in entries:
+            yield f"by {title}", entry, entry
+
+
+def _subset(rows: Sequence[Row]) -> str:
+    return "sound" if any(row.subset("sound").get("blocks") for row in rows) else "all"
+
+
+def _title(manifest: EvaluateManifest, over: str, blocks: int) -> str:
+    of = manifest.data
+    whole = manifest.denoisers is not None and of is not None and of.block is None
+    what = f"{blocks:,} {'image' if whole else 'block'}{'s' if blocks != 1 else ''}"
+    if over == "sound":
+        limit = manifest.metrics.sound_offset
+        what += f" within {limit:g} grey level{'s' if limit != 1 else ''} of offset"
+    middle = "mean" if manifest.denoisers is not None else "mean / median"
+    return f"{manifest.name}: over {what}, {middle}"
+
+
+def _noise_columns(rows: Sequence[Row]) -> list[_Column]:
+    names = [
+        name
+        for name in names_of(rows)
+        if name != OFFSET and not name.startswith("real ") and _any(rows, name)
+    ]
+    pooled = dict.fromkeys(n for row in rows for n in row.figures.get("pooled", {}))
+    if any(name.startswith("kld") for name in names):
+        pooled = dict.fromkeys(name for name in pooled if not name.startswith("kld"))
+    short = ("correlation", "std")
+    columns = [_Column(n, _both(n, 2 if n.startswith(short) else 4)) for n in names]
+    return columns + [_Column(name, _pooled(name)) for name in pooled]
+
+
+def _quality_columns(rows: Sequence[Row]) -> list[_Column]:
+    names = [n for n in names_of(rows) if n != OFFSET]
+    columns = []
+    for name in names:
+        digits = 2 if name.startswith("psnr") else 4
+        columns.append(_Column(name, _one(name, digits)))
+        if name.startswith("psnr"):
+            columns.append(_Column("gain", _gain(rows, name)))
+    return columns
+
+
+def _real_line(
+    rows: Sequence[Row], over: str, columns: Sequence[_Column]
+) -> Iterator[Sequence[str]]:
+    """Yield the line of the real noise itself, where it was measured block by block."""
+    row = next((r for r in rows if _any([r], "real std")), None)
+    if row is None:
+        return
+    entry = row.subset(over)
+    values = [
+        _both(f"real {c.title}", 2)(row, entry) if f"real {c.title}" in entry else NONE
+        for c in columns
+    ]
+    yield ["real noise", *values]
+
+
+def _both(name: str, digits: int) -> Callable[[Row, Mapping[str, Any]], str]:
+    def value(row: Row, entry: Mapping[str, Any]) -> str:
+        found = entry.get(name) or {}
+        if found.get("mean") is None and found.get("median") is None:
+            return NONE
+        return " / ".join(_fixed(found.get(middle), digits) for middle in _TWO)
+
+    return value
+
+
+def _one(name: str, digits: int) -> Callable[[Row, Mapping[str, Any]], str]:
+    return lambda row, entry: _fixed((entry.get(name) or {}).get("mean"), digits)
+
+
+def _pooled(name: str) -> Callable[[Row, Mapping[str, Any]], str]:
+    return lambda row, entry: _fixed(row.figures.get("pooled", {}).get(name), 4)
+
+
+def _gain(rows: Sequence[Row], name: str) -> Callable[[Row, Mapping[str, Any]], str]:
+    def value(row: Row, entry: Mapping[str, Any]) -> str:
+        same = [
+            r
+            for r in rows
+            if r.kind == "input" and r.done and r.about.get("sigma") == row.about.get("sigma")
+        ]
+        mine = (entry.get(name) or {}).get("mean")
+        if row.kind == "input" or not same or mine is None:
+            return ""
+        base = (same[0].subset(_subset(rows)).get(name) or {}).get("mean")
+        return NONE if base is None else f"{mine - base:+.2f}"
+
+    return value
+
+
+def _any(rows: Sequence[Row], name: str) -> bool:
+    return any((row.subset("all").get(name) or {}).get("median") is not None for row in rows)
+
+
+def _mean(entry: Mapping[str, Any], measure: str) -> str:
+    value = (entry.get(measure) or {}).get("mean")
+    return _fixed(value, 2 if measure.startswith("psnr") else 4)
+
+
+def _words(key: tuple[Any, ...]) -> str:
+    return ", ".join(
+        "unknown" if value is None else f"ISO {value}" if isinstance(value, int) else str(value)
+        for value in key
+    )
+
+
+def _fixed(value: float | None, digits: int) -> str:
+    return NONE if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def _plain(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _is_failure(line: Sequence[str]) -> bool:
+    return len(line) > 1 and line[1].startswith("failed: ")
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
+    return "  ".join([line[0].ljust(widths[0]), *cells[1:]])
+
+
+def _markdown(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        plain = [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
+        return f"| {' | '.join(plain)} |"
+
+    rule = "|---" + "|---:" * (len(table.columns) - 1) + "|"
+    return "\n".join([f"## {table.title}\n", line(table.columns), rule, *map(line, table.rows), ""])
