@@ -21,13 +21,8 @@ import numpy as np
 from pipeline.corpus import CorpusIndex, load_corpus
 from pipeline.evaluate import grid_blocks
 from pipeline.evaluation.noise import SMALLEST, Measured, NoiseMeasure
-from pipeline.manifest.models import (
-    CorpusManifest,
-    CorpusSubject,
-    EvaluationData,
-    EvaluationMetrics,
-    Splits,
-)
+from pipeline.manifest.evaluation import CorpusSubject, EvaluationData, EvaluationMetrics
+from pipeline.manifest.models import CorpusManifest, Splits
 from pipeline.metrics import Cell
 from pipeline.metrics.base import Array, Floats
 from pipeline.records import ImageRecord

@@ -165,7 +165,7 @@ def noisy_images(
             noisy = to_unit(to_color(read_pixels(record.noisy_uri), data.color))
         else:
             eps = standard_normal([seed], clean.shape, "awgn")[0].numpy()
-            noisy = clean + eps * np.float32(sigma / 255.0)
+            noisy = (clean + eps * np.float32(sigma / 255.0)).astype(np.float32)
         if noisy.shape != clean.shape:
             raise ValueError(
                 f"{record.uri} is {clean.shape} and its partner {record.noisy_uri} is "

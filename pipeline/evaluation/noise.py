@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.manifest.models import EvaluationMetrics
+from pipeline.manifest.evaluation import EvaluationMetrics
 from pipeline.metrics import (
     Cell,
     ChannelCovariance,

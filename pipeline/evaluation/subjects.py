@@ -227,7 +227,8 @@ def _denoisers(manifest: EvaluateManifest) -> Prepared:
     if not records:
         raise ValueError(f"data.sources hold no images.{told(refused)}")
     jobs = []
-    for sigma in data.awgn or [None]:
+    levels: Sequence[float | None] = data.awgn or [None]
+    for sigma in levels:
         level = "" if sigma is None or len(data.awgn or ()) == 1 else f", sigma {sigma:g}"
         images = partial(noisy_images, manifest, records, sigma)
         jobs.append(

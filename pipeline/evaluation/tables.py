@@ -24,6 +24,7 @@ __all__ = [
     "group_table",
     "key_measures",
     "main_table",
+    "main_unit",
     "markdown",
     "printed",
 ]
@@ -66,7 +67,7 @@ def conventions(manifest: EvaluateManifest) -> dict[str, str]:
             **{f"kld ({n})": "histogram KLD in that program's bins" for n in measure.conventions},
             measure.akld_name: "7x7 local variances, ratio clamped to [0.1, 10], nats",
             measure.nll_name: "-log p(noisy | clean) / dimensions, nats, white level 1",
-            "correlation": "of noise with its neighbour, each block's and channel's mean subtracted",
+            "correlation": "of noise with its neighbour; the block's and channel's mean taken off",
             "std": "standard deviation of noise, grey levels",
             "correlation distance": "rms difference of the maps, centre left out",
             "spectrum distance": "rms difference of the radial spectra, dB",
@@ -87,7 +88,7 @@ def main_table(manifest: EvaluateManifest, rows: Sequence[Row]) -> Table:
         for row in rows
     ]
     if manifest.denoisers is None and done:
-        lines += _real_line(done, over, columns)
+        lines.extend(_real_line(done, over, columns))
     blocks = max((row.subset(over).get("blocks", 0) for row in done), default=0)
     return Table(_title(manifest, over, blocks), ["", *(c.title for c in columns)], lines)
 
@@ -172,15 +173,9 @@ def csv_text(rows: Sequence[Row]) -> str:
                 _plain((entry.get(name) or {}).get(middle)) for name in names for middle in _TWO
             ]
             totals = row.figures.get("pooled", {}) if over == "all" else {}
-            writer.writerow(
-                [
-                    row.name,
-                    "done",
-                    over,
-                    *(_plain(place.get(k)) for k in ("image", "camera", "iso")),
-                ]
-                + [entry["blocks"], *values, *(_plain(totals.get(name)) for name in pooled), ""]
-            )
+            where = [_plain(place.get(level)) for level in ("image", "camera", "iso")]
+            more = [_plain(totals.get(name)) for name in pooled]
+            writer.writerow([row.name, "done", over, *where, entry["blocks"], *values, *more, ""])
         if not row.done:
             writer.writerow(
                 [row.name, "failed", *[""] * (5 + 2 * len(names) + len(pooled)), row.error]
@@ -201,14 +196,19 @@ def _subset(rows: Sequence[Row]) -> str:
 
 
 def _title(manifest: EvaluateManifest, over: str, blocks: int) -> str:
-    of = manifest.data
-    whole = manifest.denoisers is not None and of is not None and of.block is None
-    what = f"{blocks:,} {'image' if whole else 'block'}{'s' if blocks != 1 else ''}"
+    what = f"{blocks:,} {main_unit(manifest)}{'s' if blocks != 1 else ''}"
     if over == "sound":
         limit = manifest.metrics.sound_offset
         what += f" within {limit:g} grey level{'s' if limit != 1 else ''} of offset"
     middle = "mean" if manifest.denoisers is not None else "mean / median"
     return f"{manifest.name}: over {what}, {middle}"
+
+
+def main_unit(manifest: EvaluateManifest) -> str:
+    """Return what is measured at a time: ``image`` or ``block``."""
+    data = manifest.data
+    whole = manifest.denoisers is not None and data is not None and data.block is None
+    return "image" if whole else "block"
 
 
 def _noise_columns(rows: Sequence[Row]) -> list[_Column]:
@@ -236,9 +236,7 @@ def _quality_columns(rows: Sequence[Row]) -> list[_Column]:
     return columns
 
 
-def _real_line(
-    rows: Sequence[Row], over: str, columns: Sequence[_Column]
-) -> Iterator[Sequence[str]]:
+def _real_line(rows: Sequence[Row], over: str, columns: Sequence[_Column]) -> Iterator[list[str]]:
     """Yield the line of the real noise itself, where it was measured block by block."""
     row = next((r for r in rows if _any([r], "real std")), None)
     if row is None:

@@ -78,8 +78,9 @@ class RadialSpectrum:
     def result(self) -> Spectrum:
         """Return the spectrum."""
         count, total = self.sums
-        power = np.where(count > 0, total / np.where(count > 0, count, 1.0), np.nan)
-        middle = (np.arange(self.rings) + 0.5) * (_HIGHEST / self.rings)
+        power = np.full(self.rings, np.nan)
+        np.divide(total, count, out=power, where=count > 0)
+        middle = (np.arange(self.rings, dtype=np.float64) + 0.5) * (_HIGHEST / self.rings)
         return Spectrum(middle, power, count.copy())
 
 
