@@ -202,8 +202,9 @@ def _page(
 
     def write() -> str:
         # Drawing takes a second or two, and its library is loaded where it is needed.
-        from pipeline.report.denoiser import write_denoiser_report
+        from pipeline.report.training import EXAMPLES, write_training_report
 
-        return write_denoiser_report(folder, manifest, left=left, task=task)
+        examples = [] if task is None else task.examples(EXAMPLES)
+        return write_training_report(folder, manifest, trained=left, examples=examples)
 
     return write

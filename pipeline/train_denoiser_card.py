@@ -49,6 +49,16 @@ class TrainedDenoiser:
     waited: float
     report: str | None = None
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Further weights files."""
+        return () if self.best is None else (str(self.best),)
+
+    @property
+    def findings(self) -> dict[str, Any]:
+        """What the training noticed of itself."""
+        return {} if self.waited != self.waited else {"waited_for_data": f"{self.waited:.1%}"}
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
@@ -166,7 +176,7 @@ def _write(
         "parameters": load_header(path).parameters,
         "sha256": sha256,
     }
-    text = json.dumps(named | card, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps({**named, **card}, indent=1, ensure_ascii=False) + "\n"
     publish(str(path.parent), path.with_suffix(".json").name, text.encode())
     return sha256
 

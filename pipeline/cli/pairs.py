@@ -145,9 +145,13 @@ def _sources(name: str, metadata: str | None, clean: str | None, noisy: str | No
             )
         if not exists(name, "metadata.csv"):
             loaded = load_manifest(name).manifest
+            if loaded.kind == "corpus":
+                return list(loaded.sources)
+            if loaded.kind == "train-generator":
+                return list(loaded.data.sources)
             if loaded.kind == "train-denoiser":
                 return [s for one in loaded.data.inputs if one.pairs for s in one.pairs.sources]
-            return list(loaded.sources if loaded.kind == "corpus" else loaded.data.sources)
+            raise click.UsageError(f"{name} is of kind {loaded.kind}, which names no pairs itself.")
         metadata = "metadata.csv"
     if metadata is None and (clean is None or noisy is None):
         raise click.UsageError("give --metadata, or both --clean and --noisy.")

@@ -14,14 +14,19 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 from markupsafe import Markup
 
 import generators
-from pipeline.manifest.models import PhotographsSource, TrainGeneratorManifest
+from pipeline.manifest.models import (
+    Device,
+    PhotographsSource,
+    TrainDenoiserManifest,
+    TrainGeneratorManifest,
+)
 from pipeline.report import curves, figures
 from pipeline.report.collect import ImagePair
 from pipeline.report.layout import label, layout, plain, sig
@@ -31,8 +36,12 @@ from pipeline.storage import publish
 from pipeline.train_card import Trained
 from pipeline.training.task import Example
 
+if TYPE_CHECKING:
+    from pipeline.train_denoiser_card import TrainedDenoiser
+
 __all__ = ["EXAMPLES", "REPORT_NAME", "read_log", "render_training", "write_training_report"]
 
+Training = TrainGeneratorManifest | TrainDenoiserManifest
 REPORT_NAME = "report.html"
 EXAMPLES = 6
 TILE_PIXELS = 160
@@ -47,14 +56,15 @@ NAMES = {
     "nll": ("Negative log-likelihood", "nats a dimension"),
     "nll_grey": ("The same of grey levels", "nats a dimension"),
     "psnr": ("PSNR of the clean estimate", "dB"),
+    "psnr_noisy": ("PSNR of the noisy image", "dB"),
 }
 
 
 def write_training_report(
     folder: Path,
-    manifest: TrainGeneratorManifest,
+    manifest: Training,
     *,
-    trained: Trained | None = None,
+    trained: Trained | TrainedDenoiser | None = None,
     examples: Sequence[Example] = (),
 ) -> str:
     """Write ``report.html`` into the folder of a training.
@@ -63,7 +73,7 @@ def write_training_report(
         folder: Of the training; its ``log.jsonl`` is read, and the cards of ``trained``.
         manifest: The training.
         trained: What it left; ``None`` while it runs.
-        examples: Held-out crops with the model's noise.
+        examples: Held-out crops with the model's noise, or denoised.
 
     Returns:
         Where the page is.
@@ -71,7 +81,7 @@ def write_training_report(
     Raises:
         StorageError: If it cannot be written.
     """
-    weights = () if trained is None else (trained.weights, *trained.others)
+    weights = () if trained is None else (str(trained.weights), *trained.others)
     cards = [
         json.loads(Path(path).with_suffix(".json").read_text(encoding="utf-8")) for path in weights
     ]
@@ -96,7 +106,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def render_training(
-    manifest: TrainGeneratorManifest,
+    manifest: Training,
     log: Sequence[Mapping[str, Any]],
     *,
     cards: Sequence[Mapping[str, Any]] = (),
@@ -112,19 +122,20 @@ def render_training(
         cards: Of the weights files, the noise model's first; none while the training runs.
         findings: What the training noticed of itself.
         files: Name, family, parameters, size and checksum of each weights file.
-        examples: Held-out crops with the model's noise.
+        examples: Held-out crops with the model's noise, or denoised.
     """
     card = cards[0] if cards else {}
     total = manifest.schedule.steps
     last: Mapping[str, Any] = log[-1] if log else {"step": 0, "seconds": 0.0, "skipped": 0}
     checks = [line for line in log if line.get("validation") is not None]
     best = _best_step(checks)
-    gain = _gain(examples)
+    gain, denoises = _gain(examples), manifest.kind == "train-denoiser"
     own = "simulated" if manifest.validation and manifest.validation.simulate else "real"
     text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return layout("training.html.j2").render(
         name=manifest.name,
-        model=manifest.model,
+        model=manifest.denoiser if manifest.kind == "train-denoiser" else manifest.model,
+        denoises=denoises,
         done=bool(cards),
         step=last["step"],
         total=total,
@@ -140,12 +151,14 @@ def render_training(
         figures=_figures(checks, best, card),
         blocks=_blocks(card),
         gain=gain,
-        examples=[_strip(example, gain, own=own) for example in examples],
+        examples=[
+            _strip(x, gain, (own, "denoised" if denoises else "generated")) for x in examples
+        ],
         findings=_findings(findings) if findings else None,
         configurations=[_configuration(name) for name in card.get("configurations", ())],
         data=card.get("training_data", {}),
         sources=[_source(part, s) for part, s in _sources(manifest)],
-        devices=[device.model_dump(mode="json") for device in manifest.data.simulate],
+        devices=[device.model_dump(mode="json") for device in _devices(manifest)],
         schedule=manifest.schedule,
         patch=manifest.data.patch,
         license=manifest.license,
@@ -286,7 +299,7 @@ def _gain(examples: Sequence[Example]) -> float:
     return next((gain for gain in GAINS if not gain * weak < VISIBLE), GAINS[-1])
 
 
-def _strip(example: Example, gain: float, *, own: str) -> dict[str, Any]:
+def _strip(example: Example, gain: float, titles: tuple[str, str]) -> dict[str, Any]:
     real = ImagePair(clean=example.clean, noisy=example.noisy)
     # Numbers that are not finite would be any colour; white is seen.
     made = ImagePair(clean=example.made_from, noisy=np.nan_to_num(example.made, nan=1.0))
@@ -305,7 +318,7 @@ def _strip(example: Example, gain: float, *, own: str) -> dict[str, Any]:
                 "noise": figures.image_uri(figures.crop(figures.noise_picture(pair, gain))),
                 "std": float(pair.noise.std()) * 255.0,
             }
-            for title, pair in ((own, real), ("generated", made))
+            for title, pair in zip(titles, (real, made), strict=True)
         ],
     }
 
@@ -328,12 +341,19 @@ def _findings(found: Mapping[str, Any]) -> dict[str, Any]:
     return {"single": single, "lists": lists, "tables": tables}
 
 
-def _sources(manifest: TrainGeneratorManifest) -> list[tuple[str, Any]]:
+def _sources(manifest: Training) -> list[tuple[str, Any]]:
     held_out = [] if manifest.validation is None else manifest.validation.sources
-    return [
-        *(("training", source) for source in manifest.data.sources),
-        *(("validation", source) for source in held_out),
-    ]
+    if manifest.kind == "train-denoiser":
+        trained_on = [s for one in manifest.data.inputs if one.pairs for s in one.pairs.sources]
+    else:
+        trained_on = manifest.data.sources
+    return [*(("training", s) for s in trained_on), *(("validation", s) for s in held_out)]
+
+
+def _devices(manifest: Training) -> list[Device]:
+    if manifest.kind == "train-denoiser":
+        return [d for one in manifest.data.inputs if one.pairs for d in one.pairs.simulate]
+    return manifest.data.simulate
 
 
 def _source(part: str, source: Any) -> dict[str, Any]:

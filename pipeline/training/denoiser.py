@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from generators.base import Domain
 from generators.training import TrainingBatch, image
 from pipeline.training.data import Batches
+from pipeline.training.task import Example, pixels, single_row, unfitness
 
 __all__ = ["PSNR_CONVENTION", "DenoiserTask", "LossName", "distance", "mean_psnr"]
 
@@ -120,6 +121,42 @@ class DenoiserTask:
             self.module.train(before)
         loss, psnr, noisy_psnr = (sum(column) / len(rows) for column in zip(*rows, strict=True))
         return {"loss": loss, "psnr": psnr, "psnr_noisy": noisy_psnr}
+
+    @torch.no_grad()
+    def examples(self, count: int) -> list[Example]:
+        """Return held-out crops beside their estimates, the most gently textured ones.
+
+        Args:
+            count: How many at most; none without validation data.
+        """
+        if self._validation is None:
+            return []
+        crops = [
+            (unfitness(row), row)
+            for number in range(self._count)
+            for batch in [self._validation.batch(number)]
+            for row in (single_row(batch, place) for place in range(len(batch.shots)))
+        ]
+        crops.sort(key=lambda one: one[0])
+        before = self.module.training
+        self.module.eval()
+        try:
+            return [self._example(row) for _, row in crops[:count]]
+        finally:
+            self.module.train(before)
+
+    def _example(self, row: TrainingBatch) -> Example:
+        noisy = self._placed(image(row, "noisy"))
+        clean = pixels(image(row, "clean")[0])
+        return Example(
+            camera=row.shots.camera[0] or "",
+            iso=row.shots.iso[0] or 0,
+            domain=self.domain,
+            clean=clean,
+            noisy=pixels(noisy[0]),
+            made_from=clean,
+            made=pixels(self._estimate(self.module, noisy)[0].clamp(0.0, 1.0)),
+        )
 
     def close(self) -> None:
         """End the thread that makes batches."""

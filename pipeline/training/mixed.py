@@ -88,7 +88,8 @@ class MixedBatches:
             return self._inputs[0].rows(step, self._share)
         rng = batch_rng(self._seed, step, "inputs")
         drawn = rng.choice(len(self._inputs), size=self._size, p=self._shares)
-        parts, places = [], {}
+        parts: list[TrainingBatch] = []
+        places: dict[int, tuple[int, int]] = {}
         for number, one in enumerate(self._inputs):
             mine = [row for row in self._share if drawn[row] == number]
             if mine:

@@ -19,7 +19,7 @@ from pipeline.metrics.base import Array, Floats
 from pipeline.metrics.kld import KldConvention, kld
 from pipeline.training.data import Batches
 
-__all__ = ["DataTask", "Example"]
+__all__ = ["DataTask", "Example", "pixels", "single_row", "unfitness"]
 
 _CONTRAST = 0.04
 
@@ -143,8 +143,8 @@ class DataTask:
         for number in range(self._count):
             batch = self._validation.batch(number)
             for row in range(len(batch.shots)):
-                crop = _row(batch, row)
-                rank = _unfitness(crop)
+                crop = single_row(batch, row)
+                rank = unfitness(crop)
                 shot = batch.shots.camera[row] or "", batch.shots.iso[row] or 0
                 if shot not in best or rank < best[shot][0]:
                     best[shot] = rank, crop, number * len(batch.shots) + row
@@ -222,14 +222,14 @@ def _example(generator: NoiseGenerator, crop: TrainingBatch, number: int) -> Exa
         camera=crop.shots.camera[0] or "",
         iso=crop.shots.iso[0] or 0,
         domain=generator.gives,
-        clean=_pixels(image(crop, "clean")[0]),
-        noisy=_pixels(image(crop, "noisy")[0]),
-        made_from=_pixels(sample.clean[0]),
-        made=_pixels(made),
+        clean=pixels(image(crop, "clean")[0]),
+        noisy=pixels(image(crop, "noisy")[0]),
+        made_from=pixels(sample.clean[0]),
+        made=pixels(made),
     )
 
 
-def _row(batch: TrainingBatch, row: int) -> TrainingBatch:
+def single_row(batch: TrainingBatch, row: int) -> TrainingBatch:
     """Return one row as a batch."""
     one = slice(row, row + 1)
     return TrainingBatch(
@@ -240,14 +240,15 @@ def _row(batch: TrainingBatch, row: int) -> TrainingBatch:
     )
 
 
-def _unfitness(crop: TrainingBatch) -> float:
+def unfitness(crop: TrainingBatch) -> float:
     """Return how unfit a crop is to be looked at; more than any where nearly black or white."""
     clean = image(crop, "clean")
     exposed = 0.05 < float(clean.mean()) < 0.9
     return abs(float(clean.std()) - _CONTRAST) if exposed else math.inf
 
 
-def _pixels(picture: Tensor) -> Array:
+def pixels(picture: Tensor) -> Array:
+    """Return ``(H, W, C)`` float32 of ``(C, H, W)``."""
     found: Array = picture.permute(1, 2, 0).float().cpu().numpy()
     return found
 
