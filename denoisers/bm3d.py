@@ -112,6 +112,10 @@ class BM3D(nn.Module):
         """Return BM3D for noise of one standard deviation, white levels."""
         return BM3D(replace(self.config, sigma=sigma))
 
+    def with_channels(self, channels: int) -> BM3D:
+        """Return BM3D for images of 1 or 3 channels."""
+        return BM3D(replace(self.config, channels=channels))
+
     @torch.no_grad()
     def forward(self, noisy: Tensor) -> Tensor:
         """Return the estimate of the clean image, not clipped.

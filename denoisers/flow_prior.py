@@ -94,6 +94,8 @@ class FlowPrior(nn.Module):
     """
 
     name = "flow-prior"
+    # Of large pictures: a search keeps every layer's activations, some kilobytes a pixel.
+    tile = 128
     config_type: ClassVar = FlowPriorConfig
 
     def __init__(
@@ -202,7 +204,6 @@ def maximise(
     best = start.clone()
     highest = start.new_full((len(start),), -torch.inf)
     for step in range(steps + 1):
-        optimiser.zero_grad(set_to_none=True)
         objective = beta * noise(noisy, candidate) + prior.log_prob(candidate)
         with torch.no_grad():
             better = torch.isfinite(objective) & (objective > highest)
@@ -210,13 +211,15 @@ def maximise(
             best = torch.where(better[:, None, None, None], candidate, best)
         if step == 0 and not bool(better.all()):
             row = int((~better).nonzero()[0])
+            value = float(objective[row].detach())
             raise FloatingPointError(
-                f"the objective of row {row} is {float(objective[row]):g} at the start of the "
-                "search. The noisy image lies where the prior or the noise model has no density; "
-                "start from another image or use another prior."
+                f"the objective of row {row} is {value:g} at the start of the search. The "
+                "noisy image lies where the prior or the noise model has no density; start from "
+                "another image or use another prior."
             )
         if step < steps:
-            (-objective.sum()).backward()  # type: ignore[no-untyped-call]
-            candidate.grad = torch.nan_to_num(candidate.grad, nan=0.0, posinf=0.0, neginf=0.0)  # type: ignore[arg-type]
+            (slope,) = torch.autograd.grad(-objective.sum(), candidate)
+            # A pixel whose slope is not a number waits a step; it must not take the image along.
+            candidate.grad = torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)
             optimiser.step()
     return best.detach()

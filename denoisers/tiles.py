@@ -160,7 +160,7 @@ class Tiled:
         device = _device_of(self._denoiser, noisy)
         for rows, columns in self._places(noisy):
             window = (..., slice(rows.low, rows.high), slice(columns.low, columns.high))
-            part = estimate(noisy[window].to(device), f"{rows.start}:{columns.start}")
+            part = estimate(noisy[window].contiguous().to(device), f"{rows.start}:{columns.start}")
             weight = self._weights(rows, noisy)[:, None] * self._weights(columns, noisy)
             result[window] += part.to(noisy) * weight
             if self._after is not None:

@@ -36,7 +36,11 @@ def known_generators() -> list[dict[str, Any]]:
 
 
 def known_denoisers() -> list[dict[str, Any]]:
-    """Return each denoiser's name, bundled weights and one-line summary."""
+    """Return each denoiser's name, bundled weights and one-line summary.
+
+    ``weights`` is ``None`` for one that is not trained, ``absent`` says why one cannot be used on
+    this machine (``None`` if it can).
+    """
     return [_denoiser(name) for name in denoisers.names()]
 
 
@@ -62,7 +66,13 @@ def details(name: str) -> dict[str, Any]:
     """
     if name in generators.names():
         parameters = generators.parameters(name)
-        return {"kind": "generator", **_generator(name), "parameters": parameters}
+        denoises = name in denoisers.names()
+        return {
+            "kind": "generator",
+            **_generator(name),
+            "denoises": denoises,
+            "parameters": parameters,
+        }
     if name in denoisers.names():
         return {"kind": "denoiser", **_denoiser(name), "parameters": denoisers.parameters(name)}
     shelves = _shelves()
@@ -111,6 +121,12 @@ def _shelves() -> dict[str, Path]:
     return {**bundled(), **denoisers.bundled()}
 
 
+def _denoising(name: str) -> list[str]:
+    """Return the bundled weights that a denoiser of a name can use."""
+    family = "glow" if name == "flow-prior" else name
+    return _fitting(family, _shelves())
+
+
 def _generator(name: str) -> dict[str, Any]:
     description = generators.describe(name)
     weights = _fitting(name, bundled()) if generators.is_trained(name) else None
@@ -127,7 +143,8 @@ def _generator(name: str) -> dict[str, Any]:
 def _denoiser(name: str) -> dict[str, Any]:
     return {
         "name": name,
-        "weights": _fitting(name, denoisers.bundled()),
+        "weights": None if name == "bm3d" else _denoising(name),
+        "absent": denoisers.absent(name),
         "summary": denoisers.describe(name),
     }
 

@@ -263,7 +263,8 @@ def _write(path: Path, part: Part, *, license: str, origin: Mapping[str, str]) -
     sha256 = save_weights(
         path, family=part.family, config=part.config, tensors=part.tensors, license=license
     )
-    if part.family in denoisers.names():
+    # Some generators denoise as well: their files hold more than the denoiser reads.
+    if part.family in denoisers.names() and part.family not in generators.names():
         network = denoisers.load(path)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         domain = "raw" if part.config["channels"] == 4 else "srgb"

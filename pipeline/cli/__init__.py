@@ -29,6 +29,7 @@ _COMMANDS = {
     "verify": ("corpora", "Check every file, checksum and row of a corpus."),
     "inspect": ("corpora", "Summarise a corpus and draw some of it."),
     "sample": ("sampling", "Put noise on pictures, or make one sample of a corpus again."),
+    "denoise": ("denoising", "Denoise pictures."),
     "audit": ("looking", "Measure clean/noisy pairs and say which are suspect."),
     "models": ("weights", "List generators, denoisers and the weights that come with noisemill."),
     "import-weights": ("weights", "Turn weights that others released into weights files."),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Pair = tuple[NDArray[Any], NDArray[Any]]
 
-__all__ = ["sample"]
+__all__ = ["parse_params", "sample"]
 
 
 @click.command(short_help="Put noise on pictures.")
@@ -60,7 +60,7 @@ def sample(
         return
     if not images or generator is None:
         raise click.UsageError("give at least one image and --generator NAME.")
-    values = _params(params)
+    values = parse_params(params)
     given = {"camera": camera, "iso": iso, "reference": reference}
     made = _make(generator, weights, values, given)
     _check_needs(made, given)
@@ -169,7 +169,12 @@ def _check_needs(generator: NoiseGenerator, given: Mapping[str, object]) -> None
             raise click.UsageError(f"generator '{generator.name}' has no use for --{key}.")
 
 
-def _params(texts: tuple[str, ...]) -> dict[str, Any]:
+def parse_params(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` options, the values as YAML.
+
+    Raises:
+        click.UsageError: If one is no such text.
+    """
     values = {}
     for text in texts:
         key, equals, value = text.partition("=")

@@ -102,7 +102,7 @@ def models(name: str | None, as_json: bool) -> None:
         [[g["name"], _domain(g), ", ".join(_needed(g)) or "-", g["summary"]] for g in generators],
     )
     click.echo()
-    print_table(["denoiser", "what it is"], [[d["name"], d["summary"]] for d in denoisers])
+    print_table(["denoiser", "what it is"], [[d["name"], _told(d)] for d in denoisers])
     click.echo()
     if not weights:
         click.echo("No weights are bundled.")
@@ -134,6 +134,10 @@ def _print_details(found: Mapping[str, Any]) -> None:
         how = " (with default parameters)" if found["weights"] is not None else ""
         needs = ", ".join(_needed(found)) or "-"
         lines += [["domain", _domain(found)], ["needs", f"{needs}{how}"]]
+        if found["denoises"]:
+            lines.append(["denoises", "with the same weights: `noisemill denoise`"])
+    elif found["absent"]:
+        lines.append(["cannot be used", found["absent"]])
     if found["weights"]:
         lines.append(["weights", ", ".join(found["weights"])])
     print_table(["", ""], lines)
@@ -183,6 +187,12 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, f"{value:.4g}"
     elif value not in (None, ""):
         yield path, str(value)
+
+
+def _told(denoiser: Mapping[str, Any]) -> str:
+    """Return what a denoiser is, and why it cannot be used where that is so."""
+    absent = denoiser["absent"]
+    return f"{denoiser['summary']} Absent: {absent}." if absent else str(denoiser["summary"])
 
 
 def _domain(generator: Mapping[str, Any]) -> str:

@@ -110,12 +110,29 @@ def test_generators_and_denoisers_are_told_with_their_parameters() -> None:
 
 
 @pytest.mark.usefixtures("shelf")
+def test_what_cannot_be_used_here_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("denoisers.bm3d.absent", lambda: "pip install 'noisemill[bm3d]'")
+    assert "Absent: pip install 'noisemill[bm3d]'." in noisemill("models").stdout
+    assert "cannot be used  pip install" in noisemill("models", "bm3d").stdout
+    monkeypatch.setattr("denoisers.bm3d.absent", lambda: None)
+    assert "noisemill[bm3d]" not in noisemill("models").stdout
+
+
+def test_generators_that_denoise_say_so() -> None:
+    assert "denoises   with the same weights" in noisemill("models", "invdn").stdout
+    assert not document("models", "awgn")["denoises"]
+    weights = {d["name"]: d["weights"] for d in document("models")["denoisers"]}
+    assert weights["bm3d"] is None
+    assert "invdn-polyu" in weights["invdn"]
+
+
+@pytest.mark.usefixtures("shelf")
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("nafow", "Did you mean 'naflow'?"),
         ("dncnn-tini", "Did you mean 'dncnn-tiny'?"),
-        ("zzz", "There are awgn, camera,"),
+        ("zzz", "There are awgn, "),
     ],
 )
 def test_a_name_that_is_not_there_is_wrong_usage(name: str, message: str) -> None:
