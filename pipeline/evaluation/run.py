@@ -15,21 +15,24 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from pipeline.canonical import sha256_of
+from pipeline.cluster import connected
 from pipeline.corpus import utc_now
 from pipeline.evaluation.rows import Row, load_row, save_row
-from pipeline.evaluation.subjects import Prepared, prepare
+from pipeline.evaluation.subjects import Job, Prepared, prepare
 from pipeline.evaluation.tables import conventions, csv_text, markdown, printed
 from pipeline.lock import run_lock
 from pipeline.manifest.models import EvaluateManifest
 from pipeline.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
 from pipeline.progress import Style, duration, tell
 from pipeline.provenance import git_revision, hardware, software_versions
+from pipeline.resources import local_machine
 from pipeline.storage import join, publish
 
 __all__ = ["Evaluated", "evaluate"]
@@ -133,16 +136,18 @@ def evaluate(manifest: EvaluateManifest, *, source: str = "", style: Style = "qu
         prepared = prepare(manifest)
         for line in prepared.notes:
             tell(style, line)
-        rows, taken = [], 0
-        for job in prepared.jobs:
-            key = sha256_of({**_figures_follow_from(manifest, prepared), "row": job.content})
-            row = load_row(root, job.name, key)
-            if row is not None:
-                taken += 1
-            else:
-                row = _measure(job.name, job.kind, key, job.about, job.run, style)
-                save_row(root, row)
-            rows.append(row)
+        base = _figures_follow_from(manifest, prepared)
+        keys = {job.name: sha256_of({**base, "row": job.content}) for job in prepared.jobs}
+        kept = {name: load_row(root, name, key) for name, key in keys.items()}
+        taken = sum(row is not None for row in kept.values())
+        rows = []
+        with _workers(manifest, wanted=taken < len(keys)):
+            for job in prepared.jobs:
+                row = kept[job.name]
+                if row is None:
+                    row = _measure(job, keys[job.name], style)
+                    save_row(root, row)
+                rows.append(row)
         found = Evaluated(
             manifest=manifest,
             rows=rows,
@@ -168,31 +173,31 @@ def _figures_follow_from(manifest: EvaluateManifest, prepared: Prepared) -> Mapp
     }
 
 
-def _measure(
-    name: str,
-    kind: str,
-    key: str,
-    about: Mapping[str, Any],
-    run: Callable[[Callable[[int], None]], tuple[Mapping[str, Any], Mapping[str, Any]]],
-    style: Style,
-) -> Row:
+def _workers(manifest: EvaluateManifest, *, wanted: bool) -> AbstractContextManager[None]:
+    """Join or start the cluster once for all rows, where they are measured on one."""
+    if not wanted or manifest.corpus is None or manifest.resources.inline:
+        return nullcontext()
+    return connected(manifest.resources.address, local_machine())
+
+
+def _measure(job: Job, key: str, style: Style) -> Row:
     """Measure one row; whatever goes wrong with it is its error."""
     started = time.monotonic()
-    empty = Row(name=name, kind=kind, key=key, about=about)
-    tell(style, f"measuring {name}")
+    empty = Row(name=job.name, kind=job.kind, key=key, about=job.about)
+    tell(style, f"measuring {job.name}")
     try:
-        figures, more = run(_every_ten_seconds(name, style))
+        figures, more = job.run(_every_ten_seconds(job.name, style))
     except Exception as error:
         seconds = round(time.monotonic() - started, 3)
         text = str(error) or type(error).__name__
         if not isinstance(error, ValueError | TypeError | OSError | RuntimeError | ImportError):
             text = f"{type(error).__name__}: {text}"
-        tell(style, f"{name} failed: {text}")
+        tell(style, f"{job.name} failed: {text}")
         return replace(empty, error=text, seconds=seconds)
     return replace(
         empty,
         figures=figures,
-        about={**about, **more},
+        about={**job.about, **more},
         seconds=round(time.monotonic() - started, 3),
     )
 

@@ -31,6 +31,7 @@ __all__ = [
 
 NONE = "–"
 _TWO = ("mean", "median")
+_SIDES = ("correlation right", "correlation down", "std")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ def _title(manifest: EvaluateManifest, over: str, blocks: int) -> str:
     if over == "sound":
         limit = manifest.metrics.sound_offset
         what += f" within {limit:g} grey level{'s' if limit != 1 else ''} of offset"
-    middle = "mean" if manifest.denoisers is not None else "mean / median"
+    middle = "mean" if manifest.denoisers is not None else "mean, or mean / median"
     return f"{manifest.name}: over {what}, {middle}"
 
 
@@ -220,8 +221,7 @@ def _noise_columns(rows: Sequence[Row]) -> list[_Column]:
     pooled = dict.fromkeys(n for row in rows for n in row.figures.get("pooled", {}))
     if any(name.startswith("kld") for name in names):
         pooled = dict.fromkeys(name for name in pooled if not name.startswith("kld"))
-    short = ("correlation", "std")
-    columns = [_Column(n, _both(n, 2 if n.startswith(short) else 4)) for n in names]
+    columns = [_Column(name, _noise_value(name)) for name in names]
     return columns + [_Column(name, _pooled(name)) for name in pooled]
 
 
@@ -239,14 +239,19 @@ def _quality_columns(rows: Sequence[Row]) -> list[_Column]:
 def _real_line(rows: Sequence[Row], over: str, columns: Sequence[_Column]) -> Iterator[list[str]]:
     """Yield the line of the real noise itself, where it was measured block by block."""
     row = next((r for r in rows if _any([r], "real std")), None)
-    if row is None:
-        return
-    entry = row.subset(over)
-    values = [
-        _both(f"real {c.title}", 2)(row, entry) if f"real {c.title}" in entry else NONE
-        for c in columns
-    ]
-    yield ["real noise", *values]
+    if row is not None:
+        entry = row.subset(over)
+        known = {name: _one(f"real {name}", 2)(row, entry) for name in _SIDES}
+    else:
+        real = next(
+            (r.figures["noise"]["real"] for r in rows if "real" in r.figures["noise"]), None
+        )
+        if real is None:
+            return
+        grid, middle = real["correlation map"], len(real["correlation map"]) // 2
+        values = (grid[middle][middle + 1], grid[middle + 1][middle], real["std, grey levels"])
+        known = dict(zip(_SIDES, (_fixed(value, 2) for value in values), strict=True))
+    yield ["real noise", *(known.get(column.title, NONE) for column in columns)]
 
 
 def _both(name: str, digits: int) -> Callable[[Row, Mapping[str, Any]], str]:
@@ -257,6 +262,13 @@ def _both(name: str, digits: int) -> Callable[[Row, Mapping[str, Any]], str]:
         return " / ".join(_fixed(found.get(middle), digits) for middle in _TWO)
 
     return value
+
+
+def _noise_value(name: str) -> Callable[[Row, Mapping[str, Any]], str]:
+    """Return distances as mean and median, which a few bad blocks pull apart; the rest as means."""
+    if name.startswith(("kld", "akld")):
+        return _both(name, 4)
+    return _one(name, 4 if name.startswith("nll") else 2)
 
 
 def _one(name: str, digits: int) -> Callable[[Row, Mapping[str, Any]], str]:
