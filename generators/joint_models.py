@@ -18,7 +18,7 @@ from generators.noise_flow.sampling import NoiseFlowGenerator
 from generators.shots import ShotBatch, configuration_name
 from generators.training import Part, TrainingSetup
 
-__all__ = ["draw_from", "fresh_model", "generator_of", "part_of", "start_from"]
+__all__ = ["domain_of", "draw_from", "fresh_model", "generator_of", "part_of", "start_from"]
 
 
 def fresh_model(name: str, setup: TrainingSetup, *, arrangement: str | None = None) -> nn.Module:
@@ -48,6 +48,11 @@ def fresh_model(name: str, setup: TrainingSetup, *, arrangement: str | None = No
         **({} if arrangement is None else {"arrangement": arrangement}),
     }
     return NoiseFlow(NoiseFlowConfig.from_dict(config))
+
+
+def domain_of(model: nn.Module) -> Domain:
+    """Return the domain of a noise model's images."""
+    return model.config.domain if isinstance(model, NLF) else "raw"
 
 
 @torch.no_grad()

@@ -40,7 +40,13 @@ from torch.nn.functional import avg_pool2d, pad
 
 from generators.base import Domain, NoiseGenerator
 from generators.checks import check_choice, check_number, check_params, check_whole
-from generators.joint_models import fresh_model, generator_of, part_of, start_from
+from generators.joint_models import (
+    domain_of,
+    fresh_model,
+    generator_of,
+    part_of,
+    start_from,
+)
 from generators.noise_model import NoiseModel
 from generators.training import NoiseTask, Part, TrainingBatch, TrainingSetup
 
@@ -126,7 +132,8 @@ class JointTask(NoiseTask):
             for noise but not for an image, so only a denoiser that predicts the noise takes it.
     """
 
-    domain: ClassVar[Domain] = "raw"
+    domain: Domain = "raw"
+    either_domain: ClassVar[bool] = True
     channels_last: ClassVar[bool] = True
 
     def __init__(
@@ -147,6 +154,7 @@ class JointTask(NoiseTask):
         self.config, self._seed = config, seed
         self._network, self._denoiser = noise_model, denoiser
         self._density: NoiseModel = noise_model
+        self.domain = domain_of(noise_model)
         predicts_noise = bool(getattr(getattr(denoiser, "config", None), "residual", False))
         self._dtype = dtype if predicts_noise else torch.float32
         self._checked: tuple[float, float] | None = None

@@ -36,7 +36,8 @@ one shot, so skewed noise (few photons, clipped darks) loses its skew.
 Source: Maleky et al. 2022, "Noise2NoiseFlow: Realistic Camera Noise Modeling without Clean Images"
 (CVPR), eq. 3-6, lambda = 2^18; means instead of sums, clipping and the unclipped error as released.
 
-Differs from the paper: the objectives ``balanced`` and ``difference``; see :mod:`generators.joint_training` too.
+Differs from the paper: the objectives ``balanced`` and ``difference``; see
+:mod:`generators.joint_training` too.
 """
 
 from __future__ import annotations

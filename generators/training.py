@@ -115,11 +115,13 @@ class NoiseTask(ABC):
     Attributes:
         uses: What a batch must carry.
         domain: Domain of the batch's images.
+        either_domain: Whether the data decides: a task made for them then has their ``domain``.
         channels_last: Whether batches come in channels-last memory order.
     """
 
     uses: ClassVar[DataUse]
-    domain: ClassVar[Domain]
+    domain: Domain
+    either_domain: ClassVar[bool] = False
     channels_last: ClassVar[bool] = False
     module: nn.Module
 

@@ -66,7 +66,7 @@ def _train_in(
     batches, store = make_batches(
         manifest.data,
         use=kind.uses,
-        domain=kind.domain,
+        domain=None if kind.either_domain else kind.domain,
         size=schedule.batch_size,
         seed=manifest.seed,
     )

@@ -38,7 +38,7 @@ def make_batches(
     data: TrainingData,
     *,
     use: DataUse,
-    domain: Domain,
+    domain: Domain | None,
     size: int,
     seed: int,
     color: Color = "rgb",
@@ -49,7 +49,7 @@ def make_batches(
     Args:
         data: The manifest's part.
         use: Which images of a scene the training may see.
-        domain: Of the images.
+        domain: Of the images; ``None`` for whatever they are, if it is one.
         size: Rows of a batch.
         seed: The training's seed.
         color: Of sRGB images; simulated devices shoot colour.
@@ -84,7 +84,7 @@ def make_batches(
         augmentation=data.augmentation,
         use=use,
     )
-    if simulated.domain != domain:
+    if domain not in (None, simulated.domain):
         raise ValueError(
             f"the simulated devices give {simulated.domain} images and this model is trained on "
             f"{domain} ones; set `output: {domain}` in the camera's params or choose other devices."
@@ -95,7 +95,7 @@ def make_batches(
 def load_images(
     data: TrainingData,
     use: DataUse,
-    domain: Domain,
+    domain: Domain | None,
     *,
     color: Color = "rgb",
     conditioned: bool = True,
@@ -105,7 +105,8 @@ def load_images(
     Args:
         data: The manifest's part.
         use: Which images of a scene are kept.
-        domain: Of the training's images; simulated devices always photograph sRGB images.
+        domain: Of the training's images, ``None`` for that of the first; simulated devices always
+            photograph sRGB images.
         color: Of sRGB images; others are converted.
         conditioned: Whether the camera and ISO of each real shot must be known.
 
@@ -129,7 +130,7 @@ def load_images(
             "clean": ("clean images", "check the path and the pattern"),
         }[use]
         raise ValueError(f"the training's sources hold no {what}; {advice}.")
-    wanted: Domain = "srgb" if data.simulate else domain
+    wanted = "srgb" if data.simulate else (domain or records[0].domain)
     shot = conditioned and not data.simulate and use != "clean"
     return [_image(record, needed, wanted, color, shot=shot) for record in records]
 
@@ -169,7 +170,7 @@ def _offers(record: ImageRecord, needed: tuple[View, ...]) -> bool:
 
 
 def _image(
-    record: ImageRecord, needed: tuple[View, ...], wanted: Domain, color: Color, *, shot: bool
+    record: ImageRecord, needed: tuple[View, ...], wanted: str, color: Color, *, shot: bool
 ) -> TrainingImage:
     """Read one scene; ``shot`` says whether its camera and ISO must be known."""
     if record.domain != wanted:

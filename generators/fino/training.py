@@ -38,7 +38,7 @@ class FINOTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "pairs"
-    domain: ClassVar[Domain] = "srgb"
+    domain: Domain = "srgb"
     channels_last: ClassVar[bool] = True
 
     def __init__(

@@ -50,7 +50,7 @@ class FlowSRGBTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "pairs"
-    domain: ClassVar[Domain] = "srgb"
+    domain: Domain = "srgb"
 
     def __init__(self, module: FlowSRGB, *, seed: int) -> None:
         self.module: FlowSRGB = module

@@ -39,7 +39,7 @@ class GlowTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "clean"
-    domain: ClassVar[Domain] = "srgb"
+    domain: Domain = "srgb"
     channels_last: ClassVar[bool] = True
 
     def __init__(self, module: Glow, *, seed: int) -> None:

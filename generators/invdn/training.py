@@ -72,7 +72,7 @@ class InvDNTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "pairs"
-    domain: ClassVar[Domain] = "srgb"
+    domain: Domain = "srgb"
     channels_last: ClassVar[bool] = True
 
     def __init__(

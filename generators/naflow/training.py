@@ -34,7 +34,7 @@ class NAFlowTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "pairs"
-    domain: ClassVar[Domain] = "srgb"
+    domain: Domain = "srgb"
 
     def __init__(
         self,

@@ -54,10 +54,12 @@ class NLFTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "pairs"
-    domain: ClassVar[Domain] = "raw"
+    domain: Domain = "raw"
+    either_domain: ClassVar[bool] = True
 
     def __init__(self, module: NLF, *, batches: int) -> None:
         self.module: NLF = module
+        self.domain = module.config.domain
         self._batches = batches
         self._found: dict[str, Calibration] = {}
         self._failed: dict[str, str] = {}

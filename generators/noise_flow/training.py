@@ -41,7 +41,7 @@ class NoiseFlowTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "pairs"
-    domain: ClassVar[Domain] = "raw"
+    domain: Domain = "raw"
 
     def __init__(self, module: NoiseFlow, *, start: Start = "fitted") -> None:
         self.module: NoiseFlow = module

@@ -61,7 +61,7 @@ class Copying:
 
 class Stub(NoiseTask):
     uses: ClassVar[DataUse] = "pairs"
-    domain: ClassVar[Domain] = "srgb"
+    domain: Domain = "srgb"
 
     def __init__(self, generator: NoiseGenerator | None = None) -> None:
         self.module: nn.Module = nn.Linear(1, 1)
