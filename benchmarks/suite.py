@@ -14,6 +14,7 @@ __all__ = ["BENCHMARKS", "run"]
 BENCHMARKS = {
     "pipeline": ("pipeline_rate", "Whole pipeline against a bare loop over the generator."),
     "flow-srgb-sampling": ("flow_srgb_rate", "Flow-sRGB sampling in units of one 3x3 convolution."),
+    "denoise-memory": ("denoise_memory", "Peak memory of denoising a 12-megapixel picture."),
     "invdn-denoising": ("invdn_rate", "InvDN denoising in units of one 3x3 convolution."),
     "recompute-memory": ("recompute_memory", "Training memory with rebuilt activations."),
     "naflow-encoding": ("naflow_encoding", "NAFlow's density in units of one 3x3 convolution."),

@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from denoisers.base import check_image, mirrored
@@ -145,9 +146,24 @@ class BM3D(nn.Module):
         if min(image.shape[1:]) < _SMALLEST:
             wide = mirrored(wide, _SMALLEST)
         pixels = wide[0].double().cpu().permute(1, 2, 0).numpy()
-        if self.channels == 1:
-            found = bm3d.bm3d(pixels[..., 0], sigma, profile=self.config.profile)[..., None]
+        profile = self.config.profile
+        if self.channels == 3 and _has_colour(pixels):
+            found = bm3d.bm3d_rgb(pixels, sigma, profile=profile)
         else:
-            found = bm3d.bm3d_rgb(pixels, sigma, profile=self.config.profile)
+            planes = [
+                bm3d.bm3d(plane, sigma, profile=profile) for plane in np.moveaxis(pixels, 2, 0)
+            ]
+            found = np.stack(planes, axis=2)
         estimate = torch.from_numpy(np.ascontiguousarray(found.transpose(2, 0, 1))).to(image)
         return estimate[:, : image.shape[1], : image.shape[2]]
+
+
+def _has_colour(pixels: NDArray[np.float64]) -> bool:
+    """Tell whether the package's colour transform can be undone.
+
+    It divides by the range of the mean and of two differences of the channels, one of which is 0
+    where a grey picture was stored as colour.
+    """
+    red, green, blue = np.moveaxis(pixels, 2, 0)
+    opponents = (red + green + blue, red - blue, red - 2 * green + blue)
+    return min(float(np.ptp(plane)) for plane in opponents) > 1e-6

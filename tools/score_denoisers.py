@@ -137,10 +137,10 @@ def main() -> None:
     for name in arguments.denoisers:
         started = time.monotonic()
         scores += score(name, blocks, arguments.draws, arguments.no_flips)
-        print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-    print(*table(scores), sep="\n")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps([asdict(s) for s in scores], indent=1))
+        print(f"\n{name}: {time.monotonic() - started:.0f} s", *table(scores), sep="\n", flush=True)
+        if arguments.json is not None:
+            # After each: the next may take an hour.
+            arguments.json.write_text(json.dumps([asdict(s) for s in scores], indent=1))
 
 
 if __name__ == "__main__":

@@ -99,3 +99,6 @@ def test_the_package_itself_takes_white_noise_off_a_slope(channels: int) -> None
     assert float((made(noisy) - clean).std()) < 0.03
     for size in ((1, 1), (8, 8), (9, 3)):
         assert bool(torch.isfinite(made(noisy[..., : size[0], : size[1]])).all())
+    # A grey picture stored as colour: the colour transform has nothing to divide by.
+    grey = noisy[:, :1].expand_as(noisy)
+    assert float((made(grey) - clean).std()) < 0.03
