@@ -114,6 +114,11 @@ class JointConfig:
                 "denoiser_params must map names to values, e.g. {width: 32}; got "
                 f"{self.denoiser_params!r}."
             )
+        if set_elsewhere := sorted({"channels", "seed"} & set(self.denoiser_params)):
+            raise ValueError(
+                f"denoiser_params cannot set {' and '.join(set_elsewhere)}: the data and the "
+                "training's seed do; leave it out."
+            )
         check_number("lambda_", self.lambda_, low=0.0, open_low=True)
         check_whole("pretrain_steps", self.pretrain_steps, low=0)
         if self.arrangement is not None and self.noise_model != "noise-flow":

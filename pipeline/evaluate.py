@@ -147,7 +147,9 @@ def grid_blocks(
         grid: Blocks a side of the grid.
 
     Returns:
-        ``grid * grid`` pairs ``(y, x)``, row by row; rounded down to whole pixels.
+        ``grid * grid`` pairs ``(y, x)``, row by row; rounded down to whole pixels. Places that
+        coincide count once: a photograph of a single block's size, as SIDD's validation has them,
+        gives one.
 
     Raises:
         ValueError: If the photograph is smaller than a block.
@@ -159,7 +161,8 @@ def grid_blocks(
     if min(height, width) < size:
         raise ValueError(f"a {height}x{width} photograph holds no block of {size}x{size} pixels.")
     rows, columns = (
-        [int(place) for place in np.linspace(0, length - size, grid)] for length in (height, width)
+        sorted({int(place) for place in np.linspace(0, length - size, grid)})
+        for length in (height, width)
     )
     return list(itertools.product(rows, columns))
 

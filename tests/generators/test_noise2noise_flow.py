@@ -58,7 +58,11 @@ def noisy_batch(step: int, *, rows: int = 4, side: int = 32, level: NoiseLevel =
 
 def setup(**more: Any) -> TrainingSetup:
     return TrainingSetup(
-        shots=SHOTS, seed=5, channels=4, denoiser=lambda name, seed: Stub(), **more
+        shots=SHOTS,
+        seed=5,
+        channels=4,
+        denoiser=lambda name, seed, keep=0.0: Stub(keep=keep),
+        **more,
     )
 
 
@@ -90,7 +94,7 @@ def train(task: Noise2NoiseFlowTask, steps: int, *, denoiser: float, model: floa
         optimiser.step()
 
 
-@pytest.mark.parametrize("objective", ["crossed", "self", "balanced"])
+@pytest.mark.parametrize("objective", ["crossed", "self", "balanced", "difference"])
 @torch.no_grad()
 def test_the_loss_is_the_published_sum(objective: Any) -> None:
     task = nlf_task(objective=objective)
@@ -105,7 +109,13 @@ def test_the_loss_is_the_published_sum(objective: Any) -> None:
     first, second, shots = batch.noisy, batch.second, batch.shots
     crossed = model.nll(first - c2, c2, shots).mean() + model.nll(second - c1, c1, shots).mean()
     own = model.nll(first - c1, c1, shots).mean() + model.nll(second - c2, c2, shots).mean()
-    nll = {"crossed": crossed / 2, "self": own / 2, "balanced": (crossed + own) / 4}[objective]
+    apart = model.nll((first - second) / math.sqrt(2), (c1 + c2) / 2, shots).mean()
+    nll = {
+        "crossed": crossed / 2,
+        "self": own / 2,
+        "balanced": (crossed + own) / 4,
+        "difference": apart,
+    }[objective]
     torch.testing.assert_close(task.loss(batch, 0), nll + 2**18 * mse)
 
 
@@ -149,6 +159,86 @@ def test_the_denoisers_error_adds_to_crossed_noise_lacks_in_self_and_cancels() -
         task = nlf_task(objective=objective)
         task.finish(lambda step: noisy_batch(step, rows=16)[0])
         assert abs(task.findings()["noise_share"] - expected) < 0.02
+
+
+@torch.no_grad()
+def test_the_difference_has_the_noise_of_one_shot_whatever_the_denoiser_leaves() -> None:
+    batch, clean = noisy_batch(3, rows=16)
+    assert batch.noisy is not None
+    variance = TRUE.beta1 * clean + TRUE.beta2
+    for keep in (0.0, 0.5, 0.99):
+        left = nlf_task(objective="difference", keep=keep).left_over(batch, 0)
+        (noise,), (estimate,) = left.noise, left.clean
+        # 65,536 squares of standard normal numbers, whose variance is 2: five standard errors.
+        assert abs(float((noise.square() / variance).mean()) - 1) < 5 * (2 / noise.numel()) ** 0.5
+        assert float(estimate.min()) >= 0
+        # The estimate tells of brightness only: here it is the clean image's, row by row.
+        off = (estimate.clamp(0, 1) - clean).mean(dim=(1, 2, 3))
+        assert float(off.abs().max()) < 0.005
+    # The noise leaves white noise white, and what two shots share leaves nothing at all.
+    neighbours = (noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean()
+    assert abs(float(neighbours)) < 5 / noise.numel() ** 0.5
+    same = TrainingBatch(
+        shots=batch.shots, labels=batch.labels, noisy=batch.noisy, second=batch.noisy
+    )
+    assert bool((nlf_task(objective="difference").left_over(same, 0).noise[0] == 0).all())
+
+
+def test_the_difference_finds_the_level_of_the_noise_with_a_poor_denoiser() -> None:
+    """Crossed, a mean over nine gives 10 / 9 of the variance; the difference gives it whole."""
+    task = nlf_task(objective="difference")
+    model = task.module.get_submodule("noise_model")
+    assert isinstance(model, NLF)
+    model.set_levels({"S6_00800": NoiseLevel(2 * TRUE.beta1, 2 * TRUE.beta2)})
+    train(task, 120, denoiser=0.0, model=0.02)
+    found = model.levels()["S6_00800"]
+    ratio = (found.beta1 * 0.3 + found.beta2) / (TRUE.beta1 * 0.3 + TRUE.beta2)
+    assert abs(ratio - 1) < 0.03
+
+
+def test_the_difference_cannot_collapse_by_leaving_noise_in_the_estimate() -> None:
+    task = nlf_task(objective="difference", lambda_=1.0, keep=0.1)
+    train(task, 60, denoiser=0.02, model=0.01)
+    task.finish(lambda step: noisy_batch(step)[0])
+    told = task.findings()
+    assert "collapse" not in told
+    assert abs(told["noise_share"] - 1) < 1e-4  # what it is compared with is the same difference
+
+
+def test_the_denoisers_arrangement_is_a_parameter() -> None:
+    task = make_task(denoiser_params={"keep": 0.25})
+    assert task.parts()["-denoiser"].tensors["keep"] == 0.25
+    # With the denoisers of this project, too, and a mistake in it is told by name.
+    import denoisers
+
+    real = TrainingSetup(
+        shots=SHOTS,
+        seed=5,
+        channels=4,
+        denoiser=lambda name, seed, **params: denoisers.create(
+            name, channels=4, seed=seed, **params
+        ),
+    )
+    made = Noise2NoiseFlowTask.create({"denoiser_params": {"depth": 3, "width": 8}}, real)
+    assert made.parts()["-denoiser"].config["width"] == 8
+    with pytest.raises(ValueError, match=r"'dncnn' has no parameter 'widht'.*mean 'width'"):
+        Noise2NoiseFlowTask.create({"denoiser_params": {"widht": 8}}, real)
+    for wrong in ({"seed": 3}, {"channels": 3}):
+        with pytest.raises(ValueError, match="denoiser_params cannot set"):
+            Noise2NoiseFlowTask.create({"denoiser_params": wrong}, real)
+    with pytest.raises(ValueError, match="denoiser_params must map names to values"):
+        make_task(denoiser_params=[8])
+
+
+def test_images_of_srgb_are_taken_with_a_noise_level_function() -> None:
+    three = TrainingSetup(
+        shots=SHOTS, seed=5, channels=3, denoiser=lambda name, seed: nn.Conv2d(3, 3, 3, padding=1)
+    )
+    made = Noise2NoiseFlowTask.create({"noise_model": "nlf"}, three)
+    assert made.domain == "srgb"
+    assert make_task(noise_model="nlf").domain == make_task().domain == "raw"
+    with pytest.raises(ValueError, match="packed raw of 4 channels; the data has 3"):
+        Noise2NoiseFlowTask.create({}, three)
 
 
 def test_a_denoiser_that_returns_its_input_is_told_as_a_collapse() -> None:
