@@ -128,7 +128,8 @@ def _work(config: dict[str, Any]) -> None:
     def mean(value: Tensor) -> Tensor:
         total = value.clone()
         torch.distributed.all_reduce(total)
-        return total / workers
+        shared: Tensor = total / workers
+        return shared
 
     try:
         train(
