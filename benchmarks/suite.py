@@ -24,8 +24,14 @@ BENCHMARKS = {
         "Noise Flow sampling in units of one 3x3 convolution.",
     ),
     "memory": ("memory", "Peak memory at 20,000 patches over that at 2,000."),
+    "evaluation-scale": (
+        "evaluation_scale",
+        "Evaluating 20,000 patches: peak memory over that of 2,000, and the metrics' share.",
+    ),
     "plan-million": ("planning", "Planning one million patches."),
     "hdf5-reads": ("reads", "Random reads from HDF5 against a folder of PNG pairs."),
+    "trainer-epoch": ("trainer_epoch", "An epoch of the trainer against PNG files and datasets."),
+    "trainer-waiting": ("trainer_waiting", "Share of its time that the trainer waits for data."),
     "import-times": ("imports", "Imports and --help against an empty Python process."),
 }
 
