@@ -74,7 +74,9 @@ class CorrelationMap:
         waves = np.fft.rfft2(planes, s=sides)
         found = np.fft.irfft2((waves.real**2 + waves.imag**2).sum(axis=0), s=sides)
         offsets = np.arange(-self.reach, self.reach + 1)
-        self.products += found[np.ix_(offsets, offsets)]
+        block = found[np.ix_(offsets, offsets)]
+        # The mean with its mirror image: symmetric to the last bit, as the definition is.
+        self.products += (block + block[::-1, ::-1]) / 2.0
         self.pairs += np.outer(height - abs(offsets), width - abs(offsets)) * channels
 
     def _add(self, dy: int, dx: int, product: float, pairs: int) -> None:
