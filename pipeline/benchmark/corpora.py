@@ -16,7 +16,14 @@ from typing import Literal
 from pipeline.build import build, prepare
 from pipeline.corpus import CorpusIndex
 from pipeline.manifest.benchmark import BenchmarkManifest, BenchmarkPhotographs
-from pipeline.manifest.models import CorpusManifest, CorpusSource, GeneratorSpec, Output, Patches
+from pipeline.manifest.models import (
+    CorpusManifest,
+    CorpusSource,
+    GeneratorSpec,
+    Output,
+    Patches,
+    Source,
+)
 from pipeline.manifest.models import Resources as CorpusResources
 from pipeline.progress import Style
 from pipeline.recipe import load_generators, recipe_sha256
@@ -109,7 +116,7 @@ def _corpus(
     manifest: BenchmarkManifest,
     *,
     name: str,
-    sources: Sequence[object],
+    sources: Sequence[Source],
     patches: Patches,
     specs: Sequence[GeneratorSpec],
 ) -> CorpusManifest:

@@ -81,7 +81,7 @@ def patch_side(root: str) -> int:
         ValueError: If the corpus is empty.
     """
     for place in _rows(os.path.abspath(root)):
-        return place.clean.shape[0]
+        return int(place.clean.shape[0])
     raise ValueError(f"the corpus {root} has no rows; widen its patches or its audit's limits.")
 
 

@@ -17,7 +17,8 @@ from pipeline.storage import publish
 
 __all__ = ["Row", "RowKind", "RowResult", "SeedResult", "load_result", "rows_of", "save_result"]
 
-RowKind = Literal["real", "generator", "mixture", "noisy", "bm3d"]
+RowKind = Literal["real", "generator", "mixture", "real-mixture", "noisy", "bm3d"]
+"""``real-mixture`` has the real pairs among its parts, so it is compared with them, not ranked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Row:
     @property
     def trains(self) -> bool:
         """Whether a denoiser is trained for it."""
-        return self.kind in ("real", "generator", "mixture")
+        return self.kind not in ("noisy", "bm3d")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,10 @@ def rows_of(manifest: BenchmarkManifest, *, bm3d: bool) -> list[Row]:
     white = GeneratorSpec(name="awgn-measured", label="awgn")
     rows = [Row("noisy", "noisy"), Row("real", "real"), Row("awgn", "generator", white)]
     rows += [Row(spec.key, "generator", spec) for spec in manifest.generators]
-    rows += [Row(m.name, "mixture", shares=m.shares) for m in manifest.mixtures]
+    rows += [
+        Row(m.name, "real-mixture" if "real" in m.shares else "mixture", shares=m.shares)
+        for m in manifest.mixtures
+    ]
     return [*rows, Row("bm3d", "bm3d")] if bm3d else rows
 
 
@@ -128,7 +132,7 @@ def save_result(folder: Path, result: RowResult, shown: Mapping[int, Array]) -> 
         crops.parent.mkdir(parents=True, exist_ok=True)
         temporary = crops.with_name(f".tmp-{crops.name}")
         with temporary.open("wb") as file:
-            np.savez_compressed(file, **{str(key): image for key, image in shown.items()})
+            np.savez_compressed(file, allow_pickle=False, **{str(k): v for k, v in shown.items()})
         temporary.replace(crops)
     text = json.dumps(asdict(result), indent=1, allow_nan=False, default=dict)
     publish(str(folder), f"rows/{stem}.json", text.encode())

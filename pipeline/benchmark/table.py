@@ -42,7 +42,8 @@ class RankedRow:
     """One row of the ranking.
 
     Args:
-        rank: 1 is the best; 0 for rows that no noise was generated for (real, noisy, bm3d).
+        rank: 1 is the best; 0 for rows that do not compete: what is always there but white noise,
+            and mixtures with real pairs in them.
         name: Of the row.
         kind: Of the row.
         psnr: dB, with its interval.

@@ -87,7 +87,7 @@ class Workbench:
             what["schedule"] = manifest.schedule.model_dump(mode="json")
             what["seeds"] = manifest.seeds
             what["precision"] = manifest.resources.precision
-        if row.kind == "mixture":
+        if row.shares:
             parts = [self.manifest.generators[i] for i in self._positions(row)]
             what["parts"] = [spec.model_dump(mode="json") for spec in parts]
         return sha256_of(what)
@@ -142,7 +142,7 @@ class Workbench:
 
     def _noise(self, row: Row) -> dict[str, Any]:
         """Make a generator's patches and measure its noise."""
-        if row.kind == "mixture":
+        if row.shares:
             return {}
         if row.spec is None:  # the real noise itself
             index = self.real.indexes["train"]
@@ -209,7 +209,7 @@ class Workbench:
         manifest = self._training(row, inputs, seed)
         left = train_denoiser(manifest, source=self.source, style=self.style)
         device = torch.device(manifest.schedule.device)
-        denoiser = denoisers.load(left.weights).to(device, memory_format=torch.channels_last)
+        denoiser = denoisers.load(left.weights).to(device)
         tested = score_places(
             denoiser, self.real.places, device=device, show=self.real.shown if show else ()
         )

@@ -169,6 +169,8 @@ def _fidelity_chart(rows: Sequence[RankedRow]) -> Markup | None:
                 row.name, (x, y), fontsize=6.5, xytext=(3, above), textcoords="offset points"
             )
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter("")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.margins(x=0.25, y=0.12)
         axes.set_xlabel(name)
     both[0].set_ylabel("gap to real, dB")
@@ -204,8 +206,9 @@ def _strip(
     top, left = _busiest(place.clean)
     window = (slice(top, top + _CROP), slice(left, left + _CROP))
     clean = picture(place.clean[window], place.domain)
-    tiles = [{"title": "clean", "psnr": None, "image": image_uri(clean)}]
-    for row in rows:
+    tiles: list[dict[str, Any]] = [{"title": "clean", "psnr": None, "image": image_uri(clean)}]
+    # What there was, then best first.
+    for row in sorted(rows, key=lambda row: row.kind != "noisy"):
         estimate = crops.get(row.name, {}).get(number)
         if estimate is None:
             continue
@@ -268,6 +271,7 @@ def _curves(rows: Sequence[RankedRow], results: Mapping[str, RowResult]) -> Mark
     last = [float(values[-1]) for _, _, values in lines]
     lowest = min(float(values[len(values) // 4]) for _, _, values in lines)
     axes.set_ylim(min(lowest, min(last)) - 0.1, max(last) + 0.15)
+    axes.locator_params(axis="x", nbins=6, integer=True)
     axes.set_xlabel("step")
     axes.set_ylabel("PSNR on test crops, dB")
     axes.legend(fontsize=7, ncols=2, loc="lower right")
