@@ -37,6 +37,7 @@ from generators.checks import check_choice, check_request
 from generators.isp import develop, mosaic, unprocess
 from generators.rendering import RenderingChoice, rendering_of
 from generators.seeds import patch_seed
+from generators.shots import ShotBatch
 
 __all__ = ["OnRaw"]
 
@@ -100,6 +101,16 @@ class OnRaw:
         place = getattr(self._inner, "place", None)
         if place is not None:
             place(device)
+
+    def check_shots(self, shots: ShotBatch) -> None:
+        """Refuse cameras and ISOs that the inner generator does not know, if it tells.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        check = getattr(self._inner, "check_shots", None)
+        if check is not None:
+            check(shots)
 
     def sample(self, request: NoiseRequest) -> NoiseSample:
         """Put the inner generator's noise on the sensor's view of each row.

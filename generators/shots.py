@@ -7,15 +7,24 @@ index ever travels between two models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["ShotBatch", "configuration_name"]
+__all__ = ["ShotBatch", "configuration_name", "configurations_in_words"]
 
 
 def configuration_name(camera: str, iso: int) -> str:
     """Return the name of a configuration in weights and on cards, e.g. ``"S6_00800"``."""
     return f"{camera}_{iso:05d}"
+
+
+def configurations_in_words(names: Iterable[str]) -> str:
+    """Return configurations by camera, ``"G4 ISO 100; S6 ISO 100, 800"``; ``"none"`` of none."""
+    speeds: dict[str, list[str]] = {}
+    for name in names:
+        camera, _, iso = name.rpartition("_")
+        speeds.setdefault(camera, []).append(str(int(iso)))
+    return "; ".join(f"{camera} ISO {', '.join(isos)}" for camera, isos in speeds.items()) or "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,4 +66,11 @@ class ShotBatch:
         """Return the given rows, in the given order."""
         return ShotBatch(
             camera=tuple(self.camera[i] for i in rows), iso=tuple(self.iso[i] for i in rows)
+        )
+
+    def given(self, *, camera: str | None, iso: int | None) -> ShotBatch:
+        """Return the shots with a camera and an ISO in place of the rows' own, where given."""
+        return ShotBatch(
+            camera=self.camera if camera is None else (camera,) * len(self),
+            iso=self.iso if iso is None else (iso,) * len(self),
         )

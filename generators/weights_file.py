@@ -167,7 +167,10 @@ def load_weights(path: Path, *, family: str) -> Weights:
         )
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{path}: tensor '{name}' holds values that are not finite.")
+            raise ValueError(
+                f"weights file {path}: tensor '{name}' holds values that are not finite; it is "
+                "damaged, or its training went astray. Fetch or train it again."
+            )
     return Weights(header["family"], json.loads(header["config"]), tensors, header["license"])
 
 

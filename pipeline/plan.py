@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generators.seeds import patch_seed, stream_rng
+from generators.shots import ShotBatch
 from pipeline.canonical import sha256_of
 from pipeline.manifest.models import CorpusManifest, Patches
 from pipeline.recipe import LoadedGenerator, recipe_of
@@ -137,6 +138,7 @@ def make_plan(manifest: CorpusManifest, loaded: Sequence[LoadedGenerator]) -> Pl
         raise PlanError(f"no patch can be cut from {len(found.records)} photographs. {reasons}")
     _check_domains(records, loaded)
     _check_needs(records, loaded)
+    _check_shots(records, loaded)
     shards = _shards(manifest, records, places)
     return Plan(
         records, shards, rejects, _hash(manifest, records, loaded, shards), manifest.patches.size
@@ -289,6 +291,24 @@ def _check_needs(records: list[ImageRecord], loaded: Sequence[LoadedGenerator]) 
                         f"`params: {{{lacking[0]}: ...}}` where it has that."
                     )
                 )
+
+
+def _check_shots(records: list[ImageRecord], loaded: Sequence[LoadedGenerator]) -> None:
+    """Refuse cameras and ISOs of the sources that a generator does not know, before any work."""
+    first = {(record.camera, record.iso): record for record in reversed(records)}
+    for one in loaded:
+        # Only generators with weights of their own know some and not others.
+        check = getattr(one.generator, "check_shots", None)
+        if check is None:
+            continue
+        for (camera, iso), record in sorted(first.items(), key=lambda item: item[1].uri):
+            try:
+                check(ShotBatch.same(1, camera=camera, iso=iso))
+            except ValueError as error:
+                raise PlanError(
+                    f"generator '{one.spec.key}' cannot serve source '{record.source}' "
+                    f"({record.uri}): {error}"
+                ) from error
 
 
 def _too_small(record: ImageRecord, size: int) -> Reject:

@@ -338,7 +338,26 @@ def of_another_configuration(path: Path) -> str:
     config = NAFlowConfig(configurations=("phone_00800",))
     tensors = {"a": torch.zeros(1)}
     save_weights(path, family="naflow", config=config.to_dict(), tensors=tensors, license="CC0-1.0")
-    return "tensors"
+    return "does not hold the network that its header describes: it lacks "
+
+
+def with_a_key_too_many(path: Path) -> str:
+    config = NAFlowConfig(configurations=("phone_00800",))
+    tensors = {**NAFlow(config).state_dict(), "more": torch.zeros(1)}
+    save_weights(path, family="naflow", config=config.to_dict(), tensors=tensors, license="CC0-1.0")
+    return "it has more, unknown to the network"
+
+
+class Code:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("code from a weights file was run",))
+
+
+def with_pickled_code(path: Path) -> str:
+    torch.save({"a": torch.zeros(1), "b": Code()}, path)
+    return "cannot be read"
 
 
 def absent(path: Path) -> str:
@@ -348,7 +367,15 @@ def absent(path: Path) -> str:
 
 @pytest.mark.parametrize(
     "spoil",
-    [damage, not_finite, of_another_model, of_another_configuration, absent],
+    [
+        damage,
+        not_finite,
+        of_another_model,
+        of_another_configuration,
+        with_a_key_too_many,
+        with_pickled_code,
+        absent,
+    ],
     ids=lambda spoil: spoil.__name__,
 )
 def test_bad_weights_are_named_with_the_line_of_the_manifest(
@@ -367,6 +394,27 @@ def test_bad_weights_are_named_with_the_line_of_the_manifest(
         assert str(weights) in line
         assert words in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_camera_that_the_weights_do_not_know_is_told_before_work(
+    tmp_path: Path, good: Path, weights: Path
+) -> None:
+    spec = {"name": "naflow", "weights": str(weights), "params": {"sampling": "label"}}
+    source = {"type": "images", "path": str(good), "camera": "Leica M9", "iso": 100}
+    manifest = write_manifest(tmp_path / "m.yaml", source=source, generators=[spec])
+    for command in (("run", manifest, "--inline"), ("plan", manifest)):
+        called = noisemill(*command)
+        assert called.exit_code == 2
+        (line,) = called.stderr.splitlines()
+        for words in ("'Leica M9' at ISO 100", "phone ISO 800", str(good), "Set `camera`"):
+            assert words in line
+    assert not (tmp_path / "out").exists()
+    # The same said by a parameter is a mistake of the parameters, with its line.
+    spec["params"] = {"sampling": "label", "camera": "Leica M9", "iso": 100}
+    manifest = write_manifest(tmp_path / "m.yaml", source=good, generators=[spec])
+    called = noisemill("plan", manifest)
+    assert called.exit_code == 2
+    assert "generators.0.params: generator 'naflow' does not know" in called.stderr
 
 
 # The output

@@ -55,7 +55,7 @@ from generators.flow_srgb.embedding import ShotEmbedding
 from generators.flows.border_coupling import BorderCoupling
 from generators.flows.conditional_linear import ConditionalLinear
 from generators.flows.pointwise import Invertible1x1
-from generators.shots import ShotBatch, configuration_name
+from generators.shots import ShotBatch, configuration_name, configurations_in_words
 
 __all__ = ["GREY_NATS", "PUBLISHED", "Cells", "FlowSRGB", "FlowSRGBConfig", "Token"]
 
@@ -319,12 +319,8 @@ class FlowSRGB(nn.Module):
         return image.flip(1) if self.config.order == "bgr" else image
 
     def _unknown(self, camera: str | None, iso: int | None) -> str:
-        known: dict[str, list[str]] = {}
-        for name in self.config.known:
-            owner, _, speed = name.rpartition("_")
-            known.setdefault(owner, []).append(str(int(speed)))
-        listed = "; ".join(f"{owner} ISO {', '.join(speeds)}" for owner, speeds in known.items())
         return (
             f"generator 'flow-srgb' was not trained on camera {camera!r} at ISO {iso}; its weights "
-            f"know {listed}. Set `camera` and `iso` to one of them, or train it on that camera."
+            f"know {configurations_in_words(self.config.known)}. Set `camera` and `iso` to one "
+            "of them, or train it on that camera."
         )

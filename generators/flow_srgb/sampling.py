@@ -93,6 +93,14 @@ class FlowSRGBGenerator:
         """Names ``camera_ISO`` that the weights were trained on."""
         return self._model.config.known
 
+    def check_shots(self, shots: ShotBatch) -> None:
+        """Refuse cameras and ISOs that the weights do not know, before anything is made.
+
+        Raises:
+            ValueError: If there is one; the message names it and what is known.
+        """
+        self._model.cells(self._shots(shots))
+
     def place(self, device: str) -> None:
         """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
         self._device = torch.device(device)
@@ -159,10 +167,7 @@ class FlowSRGBGenerator:
         return self._model.log_prob(noise, clean.to(self._device), cells).cpu()
 
     def _shots(self, shots: ShotBatch) -> ShotBatch:
-        return ShotBatch(
-            camera=tuple(self._camera or camera for camera in shots.camera),
-            iso=tuple(self._iso or iso for iso in shots.iso),
-        )
+        return shots.given(camera=self._camera, iso=self._iso)
 
     def _check_channels(self, clean: Tensor) -> None:
         if clean.shape[1] != 3:

@@ -38,7 +38,7 @@ from generators.checks import check_choice, check_number, check_request
 from generators.invdn.prior import ANY, MARGIN, colouring
 from generators.invdn.weights import InvDNWeights, load_invdn
 from generators.seeds import standard_normal
-from generators.shots import configuration_name
+from generators.shots import ShotBatch, configuration_name, configurations_in_words
 
 __all__ = ["InvDNGenerator", "Mode"]
 
@@ -123,6 +123,16 @@ class InvDNGenerator:
     def configurations(self) -> tuple[str, ...]:
         """Names ``camera_ISO`` that the prior knows."""
         return self._names
+
+    def check_shots(self, shots: ShotBatch) -> None:
+        """Refuse cameras and ISOs that the weights do not know, before anything is made.
+
+        Raises:
+            ValueError: If there is one; the message names it and what is known.
+        """
+        if self._mode == "resample":
+            for camera, iso in zip(shots.camera, shots.iso, strict=True):
+                self._row(camera, iso)
 
     def place(self, device: str) -> None:
         """Move network and prior to a device, e.g. ``"cuda:0"``; base noise stays the same."""
@@ -239,8 +249,8 @@ class InvDNGenerator:
         if name not in self._names:
             raise ValueError(
                 f"generator '{self.name}' does not know camera {camera!r} at ISO {iso}; its "
-                f"weights know {', '.join(_readable(n) for n in self._names) or 'none'}. Give "
-                "`camera` and `iso` of one of them, or `prior: any`."
+                f"weights know {configurations_in_words(self._names)}. Set `camera` and `iso` to "
+                "one of them, or `prior: any`."
             )
         return self._names.index(name)
 
@@ -252,8 +262,3 @@ class InvDNGenerator:
             needs |= {"camera"} if self._camera is None else set()
             needs |= {"iso"} if self._iso is None else set()
         return frozenset(needs)
-
-
-def _readable(configuration: str) -> str:
-    camera, _, iso = configuration.rpartition("_")
-    return f"{camera} ISO {int(iso)}"

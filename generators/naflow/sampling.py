@@ -39,7 +39,7 @@ from generators.naflow.latent import (
 )
 from generators.naflow.network import GREY_LEVELS, NAFlow, perturb
 from generators.seeds import standard_normal, stream_rng, uniform
-from generators.shots import ShotBatch, configuration_name
+from generators.shots import ShotBatch, configuration_name, configurations_in_words
 from generators.weights_file import load_network
 
 __all__ = ["NAFlowGenerator", "Sampling"]
@@ -133,6 +133,15 @@ class NAFlowGenerator:
     def configurations(self) -> tuple[str, ...]:
         """Names ``camera_ISO`` that the weights know."""
         return self._model.config.configurations
+
+    def check_shots(self, shots: ShotBatch) -> None:
+        """Refuse cameras and ISOs that the weights do not know, before anything is made.
+
+        Raises:
+            ValueError: If there is one; the message names it and what is known.
+        """
+        if self._sampling == "label":
+            self._rows_of(self._shots(shots))
 
     def place(self, device: str) -> None:
         """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
@@ -292,10 +301,7 @@ class NAFlowGenerator:
         return perturb(clean, normal, level)
 
     def _shots(self, shots: ShotBatch) -> ShotBatch:
-        return ShotBatch(
-            camera=tuple(self._camera or camera for camera in shots.camera),
-            iso=tuple(self._iso or iso for iso in shots.iso),
-        )
+        return shots.given(camera=self._camera, iso=self._iso)
 
     def _rows_of(self, shots: ShotBatch) -> Tensor:
         known = {name: i for i, name in enumerate(self._model.config.configurations)}
@@ -307,7 +313,8 @@ class NAFlowGenerator:
             if name not in known:
                 raise ValueError(
                     f"generator 'naflow' does not know camera {camera!r} at ISO {iso}; its weights "
-                    f"know {', '.join(_readable(name) for name in known)}."
+                    f"know {configurations_in_words(known)}. Set `camera` and `iso` to one of "
+                    "them, or sample by a reference (`noise-aware`)."
                 )
             rows.append(0 if self._model.config.single_prior else known[name])
         return torch.tensor(rows, device=self._device)
@@ -327,11 +334,6 @@ class NAFlowGenerator:
     def _check(self, request: NoiseRequest) -> None:
         check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         self._model.config.check_image(request.context.clean)
-
-
-def _readable(configuration: str) -> str:
-    camera, _, iso = configuration.rpartition("_")
-    return f"{camera} ISO {int(iso)}"
 
 
 def _spread(noise: Tensor) -> Tensor:

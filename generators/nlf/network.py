@@ -33,7 +33,7 @@ from generators.base import Domain
 from generators.checks import check_choice
 from generators.densities import normal_log_density, poisson_gaussian_log_density
 from generators.nlf.calibration import NoiseLevel
-from generators.shots import ShotBatch, configuration_name
+from generators.shots import ShotBatch, configuration_name, configurations_in_words
 
 __all__ = ["NLF", "Distribution", "NLFConfig"]
 
@@ -139,8 +139,9 @@ class NLF(nn.Module):
             name = configuration_name(str(camera), int(iso or 0)) if named else "?"
             if name not in known:
                 raise ValueError(
-                    f"the noise level function does not know camera {camera!r} at ISO {iso}; it "
-                    f"knows {', '.join(_readable(name) for name in known)}."
+                    f"the noise level function does not know camera {camera!r} at ISO {iso}; its "
+                    f"weights know {configurations_in_words(known)}. Set `camera` and `iso` to one "
+                    "of them, or calibrate that camera."
                 )
             rows.append(known[name])
         return torch.tensor(rows, device=self.beta1.device)
@@ -217,8 +218,3 @@ class NLF(nn.Module):
         """
         levels = list(self.levels().values())
         return [levels[int(row)] for row in self.rows(shots)]
-
-
-def _readable(configuration: str) -> str:
-    camera, _, iso = configuration.rpartition("_")
-    return f"{camera} ISO {int(iso)}"

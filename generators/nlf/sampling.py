@@ -76,6 +76,14 @@ class NLFGenerator:
         """Names ``camera_ISO`` that the weights know."""
         return self._model.config.configurations
 
+    def check_shots(self, shots: ShotBatch) -> None:
+        """Refuse cameras and ISOs that the weights do not know, before anything is made.
+
+        Raises:
+            ValueError: If there is one; the message names it and what is known.
+        """
+        self._model.levels_of(self._shots(shots))
+
     def sample(self, request: NoiseRequest) -> NoiseSample:
         """Add noise to each row; its ``beta1`` and ``beta2`` are recorded.
 
@@ -117,7 +125,4 @@ class NLFGenerator:
         return self._model.log_prob(noisy, context.clean, self._shots(context.shots))
 
     def _shots(self, shots: ShotBatch) -> ShotBatch:
-        return ShotBatch(
-            camera=tuple(self._camera or camera for camera in shots.camera),
-            iso=tuple(self._iso or iso for iso in shots.iso),
-        )
+        return shots.given(camera=self._camera, iso=self._iso)

@@ -255,6 +255,7 @@ def _indices(kind: str, values: Sequence[object], known: Sequence[object]) -> li
         if value not in places:
             raise ValueError(
                 f"noise-flow does not know {kind} {value!r} (row {row}); its weights know "
-                f"{kind} {', '.join(map(str, known))}."
+                f"{kind} {', '.join(map(str, known))}. Set `camera` and `iso` to known ones, or "
+                "train it on that camera."
             )
     return [places[value] for value in values]

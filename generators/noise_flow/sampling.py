@@ -93,6 +93,14 @@ class NoiseFlowGenerator:
         config = self._model.config
         return tuple(configuration_name(c, i) for c in config.cameras for i in config.isos)
 
+    def check_shots(self, shots: ShotBatch) -> None:
+        """Refuse cameras and ISOs that the weights do not know, before anything is made.
+
+        Raises:
+            ValueError: If there is one; the message names it and what is known.
+        """
+        self._model.labels(self._shots(shots))
+
     def place(self, device: str) -> None:
         """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
         self._device = torch.device(device)
@@ -164,7 +172,4 @@ class NoiseFlowGenerator:
         return self._model.log_prob(noise, clean.to(self._device), labels).cpu()
 
     def _shots(self, shots: ShotBatch) -> ShotBatch:
-        """Return the rows' shots as the parameters ``camera`` and ``iso`` have them."""
-        camera = shots.camera if self._camera is None else (self._camera,) * len(shots)
-        iso = shots.iso if self._iso is None else (self._iso,) * len(shots)
-        return ShotBatch(camera=camera, iso=iso)
+        return shots.given(camera=self._camera, iso=self._iso)

@@ -120,7 +120,8 @@ def _corpus(name: str, overrides: Sequence[str], address: str | None) -> CorpusM
         try:
             load_generators([spec], precision=manifest.resources.precision)
         except (ValueError, TypeError, OSError) as error:
-            key = "weights" if "weights" in str(error) else "params"
+            about_weights = "weights" in str(error) and "weights know" not in str(error)
+            key = "weights" if about_weights else "params"
             mistakes.append(loaded.mistake("generators", number, key, found=str(error)))
     if mistakes:
         raise ManifestError(mistakes)

@@ -156,7 +156,7 @@ def test_an_unknown_shot_is_refused_with_what_is_known() -> None:
     shots = ShotBatch.same(1, camera="G4", iso=100)
     request = NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=[1])
     with pytest.raises(
-        ValueError, match="'G4' at ISO 100; its weights know S6 ISO 800, Nikon D800"
+        ValueError, match="'G4' at ISO 100; its weights know S6 ISO 800; Nikon D800"
     ):
         make(mode="resample").sample(request)
     with pytest.raises(ValueError, match="does not know camera 'G4' at ISO 100"):

@@ -135,7 +135,7 @@ def test_each_row_has_its_own_level_and_unknown_shots_are_named() -> None:
         assert abs(found / expected - 1) < 5 * math.sqrt(2 / clean[row].numel())
         assert sample.params[row]["beta1"] == pytest.approx(LEVELS[name].beta1, rel=1e-5)
     unknown = NoiseContext(clean=clean, shots=ShotBatch(camera=("S6", "G4"), iso=(800, 800)))
-    with pytest.raises(ValueError, match=r"'G4' at ISO 800.*S6 ISO 100, S6 ISO 800"):
+    with pytest.raises(ValueError, match=r"'G4' at ISO 800.*S6 ISO 100, 800"):
         generator.sample(NoiseRequest(context=unknown, seeds=[1, 2]))
     with pytest.raises(ValueError, match="'S6' at ISO 200"):
         NLFGenerator(table(), camera="S6", iso=200)
