@@ -94,7 +94,8 @@ def denoising_batches(manifest: TrainDenoiserManifest, share: range) -> Denoisin
         opened = {"corpus": _corpus, "pairs": _pairs, "stream": _stream}[one.kind](
             one, manifest, crops
         )
-        _check_images(opened.rows, manifest, f"input {number} ({_named(one)})")
+        where = f"input {number} ({one.corpus or one.stream or 'pairs'})"
+        _check_kind(where, opened.rows.domain, opened.rows.channels, manifest)
         made.append(opened)
     batches = MixedBatches(
         [one.rows for one in made],
@@ -131,7 +132,7 @@ def validation_batches(manifest: TrainDenoiserManifest, training: DenoisingBatch
         color=manifest.data.color,
         conditioned=False,
     )
-    shown = _photographs(validation)
+    shown = _photographs(validation) if any(one.sources for one in training.inputs) else set()
     for one in training.inputs:
         if one.store is not None:
             check_held_out(one.store, store)
@@ -162,9 +163,8 @@ def _corpus(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
             f"corpus {one.corpus} has patches of {height}x{width} pixels, and data.patch is "
             f"{data.patch}; lower data.patch or make the corpus with larger patches."
         )
-    _check_kind(
-        f"corpus {one.corpus}", reservoir.domain, reservoir.channels, manifest
-    )  # before pixels are read
+    # Here already: a corpus may be read whole in the next line.
+    _check_kind(f"corpus {one.corpus}", reservoir.domain, reservoir.channels, manifest)
     rows = PairRows(
         reservoir,
         crops,
@@ -272,10 +272,6 @@ def _stream(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
     return _Input(rows=rows, about=about, identity=f"stream {plan}", sources=rows.sources)
 
 
-def _check_images(rows: Rows, manifest: TrainDenoiserManifest, where: str) -> None:
-    _check_kind(where, rows.domain, rows.channels, manifest)
-
-
 def _check_kind(where: str, domain: str, channels: int, manifest: TrainDenoiserManifest) -> None:
     """Refuse images of another domain or number of channels than the denoiser's."""
     data = manifest.data
@@ -314,10 +310,6 @@ def _cut_from(source: CorpusSource) -> set[str]:
             except (DatasetError, StorageError):
                 continue  # scanning has said so, and left its rows out
     return found
-
-
-def _named(one: DenoisingInput) -> str:
-    return one.corpus or one.stream or "pairs"
 
 
 def _licenses(*found: Any) -> list[str]:

