@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.build import build, prepare
+from pipeline.canonical import sha256_of
 from pipeline.corpus import CorpusIndex
 from pipeline.manifest.benchmark import BenchmarkManifest, BenchmarkPhotographs
 from pipeline.manifest.models import (
@@ -26,7 +27,7 @@ from pipeline.manifest.models import (
 )
 from pipeline.manifest.models import Resources as CorpusResources
 from pipeline.progress import Style
-from pipeline.recipe import load_generators, recipe_sha256
+from pipeline.recipe import load_generators, recipe_of
 from pipeline.records import ImageRecord
 
 __all__ = ["Part", "candidate_corpus", "check_test_is_unseen", "made", "real_corpus", "seconds_of"]
@@ -137,6 +138,8 @@ def _corpus(
         resources=CorpusResources(**shared),
         report=False,
     )
-    folder = f"{name}-{recipe_sha256(corpus)[:_SLUG]}"
+    made_by = [[one.generator.revision, one.weights_sha256] for one in loaded]
+    digest = sha256_of({"recipe": recipe_of(corpus), "generators": made_by})
+    folder = f"{name}-{digest[:_SLUG]}"
     path = str(Path(manifest.output.path).expanduser() / "corpora" / folder)
     return corpus.model_copy(update={"output": corpus.output.model_copy(update={"path": path})})
