@@ -61,7 +61,7 @@ class FlowPriorConfig:
     beta: float = 1.0
     sigma: float | None = None
     steps: int = 200
-    learning_rate: float = 0.01
+    learning_rate: float = 0.02
     start: Literal["noisy", "smooth"] = "noisy"
 
     def __post_init__(self) -> None:

@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--sigmas", type=float, nargs="+", default=SIGMAS)
     parser.add_argument("--betas", type=float, nargs="+", default=BETAS)
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--learning-rate", type=float, default=0.01)
+    parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--start", choices=["noisy", "smooth"], default="noisy")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
