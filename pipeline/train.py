@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,23 +11,22 @@ import denoisers
 import generators
 from generators.training import DataUse, NoiseTask, TrainingSetup
 from pipeline.lock import run_lock
-from pipeline.manifest.diff import manifest_difference
 from pipeline.manifest.models import TrainGeneratorManifest
 from pipeline.progress import Style, tell
-from pipeline.storage import publish
 from pipeline.train_card import Trained, publish_training
 from pipeline.train_data import check_held_out, make_batches
+from pipeline.train_folder import page_writer, remember
 from pipeline.train_progress import TrainingDisplay, Watched
 from pipeline.training.data import Batches, TrainingStore
 from pipeline.training.events import training_log
-from pipeline.training.loop import Progress, Recipe, train
+from pipeline.training.loop import Progress, train
+from pipeline.training.schedule import Recipe
 from pipeline.training.task import DataTask
 
 __all__ = ["train_generator"]
 
 # Keys that make a training no other one.
 _WAYS = {"output", "report", "tensorboard"}
-_PAGE_EVERY_S = 60.0
 
 
 def train_generator(manifest: TrainGeneratorManifest, *, source: str, style: Style) -> Trained:
@@ -48,7 +44,7 @@ def train_generator(manifest: TrainGeneratorManifest, *, source: str, style: Sty
     """
     folder = Path(manifest.output.path).expanduser()
     with run_lock(str(folder)):
-        _remember(folder, manifest)
+        remember(folder, manifest.model_dump(mode="json", exclude=_WAYS), free=_WAYS)
         return _train_in(folder, manifest, source=source, style=style)
 
 
@@ -84,7 +80,7 @@ def _train_in(
     with training_log(folder, tensorboard=manifest.tensorboard) as record, display.watching():
         listeners = [record, display.show]
         if manifest.report:
-            listeners.append(_page_writer(folder, manifest, style))
+            listeners.append(page_writer(lambda: _page(folder, manifest), style))
 
         def report(progress: Progress) -> None:
             for listener in listeners:
@@ -156,28 +152,6 @@ def _recipe(manifest: TrainGeneratorManifest) -> Recipe:
     )
 
 
-def _remember(folder: Path, manifest: TrainGeneratorManifest) -> None:
-    """Refuse to go on with the training of another manifest."""
-    note = folder / "manifest.json"
-    now = manifest.model_dump(mode="json", exclude=_WAYS)
-    if note.is_file() and (folder / "checkpoint.pt").is_file():
-        try:
-            before = json.loads(note.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(
-                f"{note} is damaged ({error}), so it is not known whose training {folder} holds. "
-                "Give output.path another folder, or delete this one."
-            ) from error
-        lines = manifest_difference({k: v for k, v in before.items() if k not in _WAYS}, now)
-        if lines:
-            raise ValueError(
-                f"{folder} holds the training of another manifest. What differs:\n  "
-                + "\n  ".join(lines)
-                + "\nGive output.path another folder, or delete this one."
-            )
-    publish(str(folder), note.name, json.dumps(now, indent=1).encode())
-
-
 def _announce(batches: Batches, store: TrainingStore, style: Style) -> None:
     left_out = f"; {', '.join(store.dropped)} left out" if store.dropped else ""
     tell(
@@ -187,26 +161,11 @@ def _announce(batches: Batches, store: TrainingStore, style: Style) -> None:
     )
 
 
-def _page_writer(
-    folder: Path, manifest: TrainGeneratorManifest, style: Style
-) -> Callable[[Progress], None]:
-    """Return what renews the report now and then while the training runs."""
-    written = time.monotonic()
+def _page(folder: Path, manifest: TrainGeneratorManifest) -> str:
+    # Drawing takes a second or two, and its library is loaded where it is needed.
+    from pipeline.report.training import write_training_report
 
-    def write(progress: Progress) -> None:
-        nonlocal written
-        if progress.step == progress.steps or time.monotonic() - written < _PAGE_EVERY_S:
-            return
-        # Drawing takes a second or two, and its library is loaded where it is needed.
-        from pipeline.report.training import write_training_report
-
-        try:
-            write_training_report(folder, manifest)
-        except Exception as error:  # a page is not worth a training
-            tell(style, f"the report was not renewed ({error}); the training goes on")
-        written = time.monotonic()
-
-    return write
+    return write_training_report(folder, manifest)
 
 
 def _report(

@@ -14,6 +14,7 @@ import torch
 from pydantic import ValidationError
 
 import pipeline.train as train_module
+import pipeline.train_folder as train_folder
 from generators.base import NoiseContext, NoiseRequest
 from generators.naflow.sampling import NAFlowGenerator
 from generators.naflow.training import NAFlowTask
@@ -407,7 +408,7 @@ def test_a_report_that_cannot_be_renewed_does_not_end_a_training(
     def fail(*_: Any, **__: Any) -> str:
         raise OSError("no space")
 
-    monkeypatch.setattr(train_module, "_PAGE_EVERY_S", 0.0)
+    monkeypatch.setattr(train_folder, "_PAGE_EVERY_S", 0.0)
     monkeypatch.setattr("pipeline.report.training.write_training_report", fail)
     monkeypatch.setattr(train_module, "_report", lambda folder, manifest, left, *_: left)
     manifest = training(report=True, schedule={"steps": 2})
