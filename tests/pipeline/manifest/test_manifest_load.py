@@ -127,7 +127,7 @@ SLIPS = {
         "name: agwn",
         11,
         "generators.0.name",
-        "unknown generator 'agwn'; did you mean 'awgn'? Allowed: awgn, camera,",
+        "unknown generator 'agwn'; did you mean 'awgn'? Allowed: awgn, awgn-measured,",
     ),
     "source without type": (
         "type: photographs",
