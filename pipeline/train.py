@@ -156,7 +156,7 @@ def _announce(batches: Batches, store: TrainingStore, style: Style) -> None:
     left_out = f"; {', '.join(store.dropped)} left out" if store.dropped else ""
     tell(
         style,
-        f"{len(store.images)} scenes, {len(batches.shots)} cameras and ISOs, "
+        f"scenes: {len(store.images)}, settings of camera and ISO: {len(batches.shots)}, "
         f"{store.kept_fraction:.0%} of places within the offset limit{left_out}",
     )
 

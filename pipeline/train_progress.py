@@ -121,7 +121,8 @@ class TrainingDisplay:
 
     def _text(self, progress: Progress) -> str:
         parts = [f"step {progress.step:,}/{progress.steps:,}", f"loss {progress.loss:.4g}"]
-        parts += [f"{name} {value:.4g}" for name, value in (progress.validation or {}).items()]
+        for name, value in (progress.validation or {}).items():
+            parts.append(f"{'held out ' if name == 'loss' else ''}{name} {value:.4g}")
         parts += [f"{progress.skipped} steps skipped"] if progress.skipped else []
         left = self._left()
         parts += [f"{duration(left)} left"] if left is not None else []

@@ -170,7 +170,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--depth", type=int, default=9)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--objective", choices=("crossed", "balanced", "difference"), default="crossed")
+    parser.add_argument(
+        "--objective", choices=("crossed", "balanced", "difference"), default="crossed"
+    )
     parser.add_argument("--bf16", action="store_true")
     args = parser.parse_args()
     raws = mosaics(args.enlarge)

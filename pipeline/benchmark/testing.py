@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from denoisers.base import takes_level
 from pipeline.benchmark.places import Place
 from pipeline.metrics.base import Array
 from pipeline.metrics.quality import QualityConvention, psnr, ssim
 from pipeline.rows import white_level
 
-__all__ = ["CONVENTION", "Tested", "restorer", "score_noisy", "score_places"]
+__all__ = ["CONVENTION", "Tested", "restorer", "score_noisy", "score_places", "score_told"]
 
 CONVENTION = QualityConvention.KAIR
-_BATCH = 4
+_FAINTEST = 1e-4  # of the white level: less is no noise, and no level
 
 Restore = Callable[[Place], Array]
 
@@ -56,7 +57,29 @@ def score_noisy(places: Sequence[Place], *, show: Sequence[int] = ()) -> Tested:
     return _score(lambda place: place.noisy, places, show)
 
 
-def restorer(denoiser: nn.Module, device: torch.device) -> Restore:
+def score_told(denoiser: nn.Module, places: Sequence[Place], *, show: Sequence[int] = ()) -> Tested:
+    """Return the scores of a denoiser that is told each place's true noise level.
+
+    Args:
+        denoiser: One that takes a level (:func:`denoisers.base.takes_level`), on the CPU.
+        places: The test places.
+        show: As for :func:`score_places`.
+
+    Raises:
+        TypeError: If it takes none.
+    """
+    if not takes_level(denoiser):
+        raise TypeError(f"{type(denoiser).__name__} takes no noise level; use score_places.")
+    device = torch.device("cpu")
+
+    def restore(place: Place) -> Array:
+        told = denoiser.with_sigma(max(float(place.noise.std()), _FAINTEST))
+        return restorer(told, device)(place)
+
+    return _score(restore, places, show)
+
+
+def restorer(denoiser: Callable[[Tensor], Tensor], device: torch.device) -> Restore:
     """Return what denoises one place: float in [0, 1], clipped, ``(H, W, C)``."""
 
     @torch.inference_mode()

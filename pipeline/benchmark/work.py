@@ -17,7 +17,7 @@ from pipeline.benchmark.corpora import Part, candidate_corpus, made, seconds_of
 from pipeline.benchmark.fidelity import measure_fidelity
 from pipeline.benchmark.places import Place, load_places
 from pipeline.benchmark.rows import Row, RowResult, SeedResult
-from pipeline.benchmark.testing import score_noisy, score_places
+from pipeline.benchmark.testing import score_noisy, score_places, score_told
 from pipeline.canonical import sha256_of
 from pipeline.corpus import CorpusIndex
 from pipeline.manifest.benchmark import BenchmarkManifest
@@ -111,10 +111,11 @@ class Workbench:
         self, row: Row, denoiser: torch.nn.Module | None
     ) -> tuple[RowResult, dict[int, Array]]:
         places, shown = self.real.places, self.real.shown
-        if denoiser is None:
-            tested = score_noisy(places, show=shown)
-        else:
-            tested = score_places(denoiser, places, device=torch.device("cpu"), show=shown)
+        tested = (
+            score_noisy(places, show=shown)
+            if denoiser is None
+            else score_told(denoiser, places, show=shown)
+        )
         seed = SeedResult(seed=0, psnr=tested.psnr, ssim=tested.ssim)
         result = RowResult(
             name=row.name, kind=row.kind, fingerprint=self.fingerprint(row), seeds=[seed]

@@ -1,4 +1,4 @@
-"""The real noise comes back, baselines measure its level; the fit equals a solver of such squares."""
+"""The real noise comes back; baselines measure its level; the fit equals a solver of squares."""
 
 import numpy as np
 import pytest

@@ -335,7 +335,7 @@ def test_a_training_tells_its_steps_and_leaves_weights(tmp_path: Path, pair_fold
     notes = [line.removeprefix("noisemill: ") for line in called.stderr.splitlines()]
     assert notes[:2] == [
         "reading the training data",
-        "2 scenes, 1 cameras and ISOs, 100% of places within the offset limit",
+        "scenes: 2, settings of camera and ISO: 1, 100% of places within the offset limit",
     ]
     # Lines between come as time passes; the last step is always told.
     steps = [note.partition(",")[0] for note in notes if note.startswith("step ")]

@@ -39,6 +39,11 @@ def full_manifest(name: str) -> dict[str, Any]:
     if full["kind"] == "corpus":
         full["patches"].pop("stride")
         full["output"].pop("bytes_per_shard")
+    if full["kind"] == "train-denoiser":  # keys of a corpus may not stand beside pairs
+        for one in full["data"]["inputs"]:
+            if one["pairs"] is not None:
+                for key in ("generators", "split", "format"):
+                    one.pop(key)
     return dict(full)
 
 
