@@ -73,8 +73,11 @@ def conventions(manifest: EvaluateManifest) -> dict[str, str]:
             "correlation distance": "rms difference of the maps, centre left out",
             "spectrum distance": "rms difference of the radial spectra, dB",
         }
-    limit = f"|mean(noisy - clean)| of the real pair at most {manifest.metrics.sound_offset:g}"
-    return {**found, "sound blocks": f"{limit} grey levels"}
+    if manifest.data is not None and manifest.data.awgn is not None:
+        return found  # white noise has no offset
+    limit = manifest.metrics.sound_offset
+    levels = f"{limit:g} grey level{'s' if limit != 1 else ''}"
+    return {**found, "sound blocks": f"|mean(noisy - clean)| of the real pair at most {levels}"}
 
 
 def main_table(manifest: EvaluateManifest, rows: Sequence[Row]) -> Table:
