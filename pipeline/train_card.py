@@ -126,10 +126,12 @@ def publish_training(
     if result.best is not None and 0 < result.best_step < result.step:
         last = {k: v.detach().clone() for k, v in trained.module.state_dict().items()}
         trained.module.load_state_dict(result.best)
+        trained.task.finish(trained.batch)  # a closing fit belongs to the weights it was made with
         note = {"step": result.best_step, **result.best_figures}
         best = base | {"metrics": {"validation": result.best_figures}, "best": note}
         written += _write(folder, manifest, trained, best, "-best")
         trained.module.load_state_dict(last)
+        trained.task.finish(trained.batch)
     (path, sha256), *others = written
     return Trained(
         weights=path,

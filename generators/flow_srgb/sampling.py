@@ -1,8 +1,9 @@
 """Flow-sRGB as a generator: z ~ N(0, I), decoded with the clean image, camera and ISO.
 
-The noise is returned as the density has it, neither clipped nor rounded. Its mean is that of the
-training noise: what dequantisation added has mean zero (:mod:`generators.flow_srgb.training`), so
-rounding to 8 bits afterwards shifts nothing.
+The noise is returned neither clipped nor rounded. With ``moments: flow`` it is as the density has
+it; otherwise brought to the mean and deviation of the training noise, where the weights carry those
+(:mod:`generators.flow_srgb.moments`). Either way what dequantisation added has mean zero
+(:mod:`generators.flow_srgb.training`), so rounding to 8 bits afterwards shifts nothing.
 
 Differs from the released code, which floors ``256 (clean + noise)`` of a clean image dequantised
 anew: the pipeline rounds, once, and the condition is the clean image itself, so that samples are
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
-from generators.checks import check_number, check_request
+from generators.checks import check_choice, check_number, check_request
+from generators.flow_srgb.moments import corrected, moment_rows
 from generators.flow_srgb.network import Cells, FlowSRGB, FlowSRGBConfig
 from generators.seeds import standard_normal
 from generators.shots import ShotBatch, configuration_name
@@ -43,6 +45,8 @@ class FlowSRGBGenerator:
         camera: Camera of every row, for photographs without metadata.
         iso: ISO of every row, likewise.
         temperature: Factor on the latent's deviation; 1 samples the model.
+        moments: ``matched`` brings samples to the training noise's mean and deviation, where the
+            weights carry them; ``flow`` leaves them as the paper samples.
 
     Raises:
         ValueError: If a parameter is out of range, or camera and ISO are not the weights'.
@@ -62,12 +66,16 @@ class FlowSRGBGenerator:
         camera: str | None = None,
         iso: int | None = None,
         temperature: float = 1.0,
+        moments: Literal["matched", "flow"] = "matched",
     ) -> None:
+        check_choice("moments", moments, ("matched", "flow"))
         check_number("temperature", temperature, low=0.0)
         # A copy: the network may be in training, and sampling must not leave that mode.
         self._model = deepcopy(model).eval().requires_grad_(False)
         self._camera, self._iso, self._temperature = camera, iso, temperature
         self._device = next(model.parameters()).device
+        table = model.config.moments if moments == "matched" else ()
+        self._moments = torch.tensor(table) if table else None
         needs: set[Need] = set()
         needs |= {"camera"} if camera is None else set()
         needs |= {"iso"} if iso is None else set()
@@ -123,16 +131,20 @@ class FlowSRGBGenerator:
         check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         clean = request.context.clean
         self._check_channels(clean)
-        cells = self._model.cells(self._shots(request.context.shots))
+        shots = self._shots(request.context.shots)
+        cells = self._model.cells(shots)
         z = self._temperature * standard_normal(request.seeds, clean.shape[1:], "latent")
         part = max(1, _PIXELS // (clean.shape[2] * clean.shape[3]))
         made = []
         for start in range(0, len(clean), part):
             rows = slice(start, start + part)
-            noise, _ = self._model.decode(
+            drawn, _ = self._model.decode(
                 z[rows].to(self._device), clean[rows].to(self._device), _select(cells, rows)
             )
-            made.append(noise.cpu())
+            made.append(drawn.cpu())
+        noise = torch.cat(made)
+        if self._moments is not None:
+            noise = corrected(noise, self._moments[moment_rows(self._model, shots)])
         config = self._model.config
         names = [
             configuration_name(config.cameras[camera], config.isos[iso])
@@ -140,7 +152,7 @@ class FlowSRGBGenerator:
         ]
         return NoiseSample(
             clean=clean,
-            noisy=clean + torch.cat(made),
+            noisy=clean + noise,
             params=[{"configuration": name} for name in names],
         )
 

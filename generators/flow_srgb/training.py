@@ -21,7 +21,8 @@ dequantisation as released.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from generators.base import Domain
 from generators.checks import check_params
+from generators.flow_srgb.moments import match_moments
 from generators.flow_srgb.network import GREY_NATS, PUBLISHED, FlowSRGB, FlowSRGBConfig
 from generators.flow_srgb.sampling import FlowSRGBGenerator
 from generators.seeds import batch_rng
@@ -115,6 +117,11 @@ class FlowSRGBTask(NoiseTask):
         finally:
             self.module.train(was_training)
         return {"nll": nll, "nll_grey": nll + GREY_NATS}
+
+    def finish(self, batches: Callable[[int], TrainingBatch]) -> None:
+        """Measure what brings samples to the moments of the training noise."""
+        moments = match_moments(self.module, batches)
+        self.module.config = replace(self.module.config, moments=moments)
 
     def parts(self) -> dict[str, Part]:
         """Return the network."""
