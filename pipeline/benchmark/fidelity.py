@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from pipeline.benchmark.places import Place
 from pipeline.metrics.akld import akld
+from pipeline.metrics.base import Floats
 from pipeline.metrics.correlation import lag1_correlation
 from pipeline.metrics.kld import KldConvention, kld
 from pipeline.rows import white_level
@@ -46,6 +48,12 @@ class Fidelity:
         return asdict(self)
 
 
+def _correlation(noise: Floats) -> float:
+    """Return the correlation with the right neighbour; 0 where a place has no noise at all."""
+    found = lag1_correlation(noise)[0]
+    return found if math.isfinite(found) else 0.0
+
+
 def measure_fidelity(real: Sequence[Place], fake: Mapping[str, Place]) -> Fidelity:
     """Compare noise place by place, and return the means.
 
@@ -66,7 +74,7 @@ def measure_fidelity(real: Sequence[Place], fake: Mapping[str, Place]) -> Fideli
     for place, other in pairs:
         own, noise = place.noise, other.noise
         clean = other.clean.astype(np.float64) / white_level(other.clean.dtype)
-        own_correlation, correlation = lag1_correlation(own)[0], lag1_correlation(noise)[0]
+        own_correlation, correlation = _correlation(own), _correlation(noise)
         rows.append(
             (
                 kld(own, noise, convention, clean=clean),

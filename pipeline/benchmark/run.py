@@ -164,18 +164,17 @@ def _row(bench: Workbench, row: Row, style: Style) -> tuple[RowResult, dict[int,
             tell(style, f"{row.name}: made before")
             return kept
         result, shown = bench.make(row)
+        save_result(bench.folder, result, shown)
+        return result, shown
     except (KeyboardInterrupt, MemoryError):
         raise
     except Exception as error:  # one row must not cost the others
         reason = " ".join(str(error).split()) or type(error).__name__
         tell(style, f"{row.name} failed: {reason}")
         publish(str(bench.folder), f"rows/{row.name}.error.txt", traceback.format_exc().encode())
-        result, shown = (
-            RowResult(name=row.name, kind=row.kind, fingerprint="", failed=reason),
-            dict[int, Array](),
-        )
-    save_result(bench.folder, result, shown)
-    return result, shown
+        failed = RowResult(name=row.name, kind=row.kind, fingerprint="", failed=reason)
+        save_result(bench.folder, failed, {})
+        return failed, {}
 
 
 def _write(manifest: BenchmarkManifest, real: Real, results: Sequence[RowResult]) -> Ranking:
