@@ -1,8 +1,8 @@
-"""Denoisers on real pairs, or on clean images with white Gaussian noise: PSNR and SSIM.
+"""Denoisers on real pairs, or on clean images with white or generated noise: PSNR and SSIM.
 
-Real pairs are read as they are stored. White noise is put on the clean image in floating point and
-neither clipped nor rounded, as the field does; each image has its own seed, so every denoiser sees
-the same noise. The noisy input itself is measured like an estimate.
+What makes the images noisy is a :class:`~pipeline.evaluation.conditions.Condition`. Each image has
+its own seed, so every denoiser sees the same noise. The noisy input itself is measured like an
+estimate.
 """
 
 from __future__ import annotations
@@ -18,19 +18,25 @@ from torch import Tensor
 from denoisers.base import check_image, takes_level
 from denoisers.ensembles import flip_ensemble, monte_carlo
 from denoisers.tiles import Tiled
-from generators.seeds import patch_seed, standard_normal
+from generators.seeds import patch_seed
 from pipeline.evaluate import grid_blocks
+from pipeline.evaluation.conditions import Condition
 from pipeline.evaluation.corpora import cell_of
 from pipeline.evaluation.noise import OFFSET
-from pipeline.images import read_pixels
-from pipeline.manifest.models import DenoiserSpec, EvaluateManifest
+from pipeline.manifest.models import DenoiserSpec, EvaluateManifest, EvaluationData
 from pipeline.metrics import GroupSums, Psnr, Scores, psnr, ssim
 from pipeline.metrics.base import Floats
 from pipeline.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
 from pipeline.records import ImageRecord
-from pipeline.stages.quantise import to_color, to_unit
 
-__all__ = ["DenoiserMeasure", "NoisyImage", "Quality", "estimator", "noisy_images"]
+__all__ = [
+    "DenoiserMeasure",
+    "NoisyImage",
+    "Quality",
+    "channels_of",
+    "estimator",
+    "noisy_images",
+]
 
 Estimate = Callable[["NoisyImage"], Floats]
 
@@ -40,8 +46,8 @@ class NoisyImage:
     """An image, or a block of one, to be denoised.
 
     Args:
-        clean: ``(H, W, C)`` float32 in [0, 1].
-        noisy: Same shape; not clipped where the noise is white.
+        clean: ``(H, W, C)`` float32 in [0, 1]; raw may lie outside.
+        noisy: Same shape; not clipped where the noise is not real.
         image: Name of the image.
         camera: Camera name, if known.
         iso: ISO speed, if known.
@@ -62,7 +68,7 @@ class Quality:
 
     Args:
         conventions: Of PSNR and SSIM.
-        offsets: Whether pairs have brightness offsets: real ones do, white noise has none.
+        offsets: Whether pairs may be offset in brightness, as real ones are.
     """
 
     conventions: tuple[QualityConvention, ...]
@@ -113,9 +119,11 @@ class DenoiserMeasure:
 
     Args:
         manifest: The evaluation.
+        condition: What makes the images noisy.
     """
 
     manifest: EvaluateManifest
+    condition: Condition
 
     def __call__(
         self,
@@ -132,10 +140,8 @@ class DenoiserMeasure:
             images: Read one at a time.
             after: Told the number of images so far.
         """
-        data = self.manifest.data
-        assert data is not None
         conventions = tuple(QualityConvention(name) for name in self.manifest.metrics.quality)
-        sums = Quality(conventions, offsets=data.awgn is None)
+        sums = Quality(conventions, offsets=self.condition.real)
         for number, item in enumerate(images, 1):
             sums.add(name, item, estimate(item))
             after(number)
@@ -143,34 +149,23 @@ class DenoiserMeasure:
 
 
 def noisy_images(
-    manifest: EvaluateManifest, records: Sequence[ImageRecord], sigma: float | None
+    manifest: EvaluateManifest, records: Sequence[ImageRecord], condition: Condition
 ) -> Iterator[NoisyImage]:
-    """Read the images, one at a time.
+    """Read the images and make them noisy, one at a time; blocks are cut from the noisy image.
 
     Args:
         manifest: The evaluation.
-        records: Pairs, or clean images where ``sigma`` is given.
-        sigma: Level of white noise, grey levels; ``None`` for the pairs' own.
+        records: Pairs, or clean images.
+        condition: What makes them noisy.
 
     Raises:
-        ValueError: If the two images of a pair have different sizes.
+        ValueError: If an image does not fit the condition.
     """
     data = manifest.data
     assert data is not None
     for record in records:
-        clean = to_unit(to_color(read_pixels(record.uri), data.color))
         seed = patch_seed(manifest.seed, "evaluate", record.image_id)
-        if sigma is None:
-            assert record.noisy_uri is not None
-            noisy = to_unit(to_color(read_pixels(record.noisy_uri), data.color))
-        else:
-            eps = standard_normal([seed], clean.shape, "awgn")[0].numpy()
-            noisy = (clean + eps * np.float32(sigma / 255.0)).astype(np.float32)
-        if noisy.shape != clean.shape:
-            raise ValueError(
-                f"{record.uri} is {clean.shape} and its partner {record.noisy_uri} is "
-                f"{noisy.shape}; `noisemill audit` lists such pairs."
-            )
+        clean, noisy = condition.pair(record, data, seed)
         places = [(0, 0)]
         height, width = clean.shape[:2]
         if data.block is not None:
@@ -188,8 +183,15 @@ def noisy_images(
             )
 
 
+def channels_of(data: EvaluationData, condition: Condition) -> int:
+    """Return the channels of the images that denoisers are given."""
+    if condition.domain == "raw":
+        return 4
+    return 3 if data.color == "rgb" else 1
+
+
 def estimator(
-    denoiser: Any, spec: DenoiserSpec, manifest: EvaluateManifest, sigma: float | None
+    denoiser: Any, spec: DenoiserSpec, manifest: EvaluateManifest, condition: Condition
 ) -> Estimate:
     """Return how a denoiser is used on one image.
 
@@ -197,7 +199,8 @@ def estimator(
         denoiser: From :func:`denoisers.load`.
         spec: The manifest's entry.
         manifest: The evaluation.
-        sigma: True level of white noise, grey levels, if it is white.
+        condition: What makes the images noisy; a denoiser that takes a level is told its
+            ``sigma``, unless ``spec`` says another.
 
     Raises:
         ValueError: If it reads images of another number of channels than the data's, or an ensemble
@@ -205,14 +208,16 @@ def estimator(
     """
     data, resources = manifest.data, manifest.resources
     assert data is not None
-    channels = 3 if data.color == "rgb" else 1
+    channels = channels_of(data, condition)
     if denoiser.channels != channels:
         other = {1: "set data.color to grey", 3: "set data.color to rgb"}.get(denoiser.channels)
+        if condition.domain == "raw":
+            other = "raw images are packed; take a denoiser that was trained on raw"
         raise ValueError(
             f"denoiser '{spec.key}' reads images of {denoiser.channels} channels and the data give "
             f"{channels}; {other or 'evaluate it on images of its own kind'}."
         )
-    level = spec.sigma if spec.sigma is not None else sigma
+    level = spec.sigma if spec.sigma is not None else condition.sigma
     if level is not None and takes_level(denoiser):
         denoiser = denoiser.with_sigma(level / 255.0)
     if isinstance(denoiser, torch.nn.Module):

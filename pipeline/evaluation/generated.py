@@ -3,6 +3,8 @@
 One generated noise a block (more for AKLD with several samples), on a 3x3 grid of 256x256 blocks a
 photograph; clipped and rounded to 8 bits, as the real one was. The first sample of a block has the
 seed that :func:`pipeline.evaluate.evaluate_blocks` gives it, so both report the same figures.
+
+On packed raw the blocks are the same, in packed pixels, and nothing is clipped or rounded.
 """
 
 from __future__ import annotations
@@ -15,27 +17,81 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generators.base import Likelihood, NoiseContext, NoiseGenerator, NoiseRequest
+from generators.base import Domain, Likelihood, NoiseContext, NoiseGenerator, NoiseRequest
 from generators.seeds import patch_seed, uniform
 from generators.shots import ShotBatch
-from pipeline.evaluate import BLOCK, PairBlock, pair_blocks
-from pipeline.evaluation.corpora import cell_of
+from pipeline.evaluate import BLOCK, PairBlock, grid_blocks, pair_blocks
+from pipeline.evaluation.corpora import cell_of, unit
 from pipeline.evaluation.noise import Measured, NoiseMeasure
 from pipeline.images import read_pixels
 from pipeline.manifest.models import EvaluateManifest
 from pipeline.metrics import Nll, NllConvention
-from pipeline.metrics.base import Floats
+from pipeline.metrics.base import Array, Floats
 from pipeline.records import ImageRecord
 
-__all__ = ["GeneratorMeasure", "blocks_of"]
+__all__ = ["Block", "GeneratorMeasure", "RawBlock", "blocks_of"]
 
 
-def blocks_of(manifest: EvaluateManifest, pairs: Sequence[ImageRecord]) -> Iterator[PairBlock]:
-    """Cut the manifest's blocks out of pairs, one image at a time."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RawBlock:
+    """One block of a raw pair; like :class:`~pipeline.evaluate.PairBlock`, which is of 8 bits.
+
+    Args:
+        clean: ``(H, W, 4)`` packed raw, float32 or 16 bits.
+        noisy: Its real noisy partner, same shape.
+        camera: Camera name, if known.
+        iso: ISO speed, if known.
+        scene: Scene or file the block is from.
+        y: Top of the block, packed pixels.
+        x: Left of the block, packed pixels.
+    """
+
+    clean: Array
+    noisy: Array
+    scene: str
+    y: int
+    x: int
+    camera: str | None
+    iso: int | None
+
+    @property
+    def noise(self) -> Floats:
+        """Real noise, ``(H, W, 4)`` float64 in white levels."""
+        return unit(self.noisy) - unit(self.clean)
+
+
+Block = PairBlock | RawBlock
+
+
+def blocks_of(manifest: EvaluateManifest, pairs: Sequence[ImageRecord]) -> Iterator[Block]:
+    """Cut the manifest's blocks out of pairs of one domain, one image at a time."""
     assert manifest.data is not None
-    return pair_blocks(
-        pairs, read_pixels, size=manifest.data.block or BLOCK, grid=manifest.data.grid
-    )
+    size, grid = manifest.data.block or BLOCK, manifest.data.grid
+    if all(record.domain != "raw" for record in pairs):
+        return pair_blocks(pairs, read_pixels, size=size, grid=grid)
+    return _raw_blocks(pairs, size, grid)
+
+
+def _raw_blocks(pairs: Sequence[ImageRecord], size: int, grid: int) -> Iterator[RawBlock]:
+    for record in pairs:
+        assert record.noisy_uri is not None
+        clean, noisy = read_pixels(record.uri), read_pixels(record.noisy_uri)
+        if clean.shape != noisy.shape:
+            raise ValueError(
+                f"{record.uri} is {clean.shape} and its partner {record.noisy_uri} is "
+                f"{noisy.shape}; `noisemill audit` lists such pairs."
+            )
+        for y, x in grid_blocks(clean.shape[0], clean.shape[1], size, grid):
+            place = (slice(y, y + size), slice(x, x + size))
+            yield RawBlock(
+                clean=clean[place],
+                noisy=noisy[place],
+                camera=record.camera,
+                iso=record.iso,
+                scene=record.scene,
+                y=y,
+                x=x,
+            )
 
 
 @dataclass
@@ -46,23 +102,30 @@ class GeneratorMeasure:
         generator: The generator; given each block's own real image if it needs a reference.
         key: Name of its row.
         manifest: The evaluation.
+        domain: Of the pairs.
         notes: What was noticed on the way, for the row.
 
     Raises:
-        ValueError: If it does not take and give sRGB images.
+        ValueError: If it does not take and give images of that domain.
     """
 
     generator: NoiseGenerator
     key: str
     manifest: EvaluateManifest
+    domain: Domain = "srgb"
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if (self.generator.accepts, self.generator.gives) != ("srgb", "srgb"):
+        if (self.generator.accepts, self.generator.gives) != (self.domain, self.domain):
+            pairs = "sRGB" if self.domain == "srgb" else "raw"
+            remedy = (
+                "wrap it with `unprocess: {output: srgb}`, or evaluate a corpus of it"
+                if self.domain == "srgb"
+                else "give `domain: raw` if it has that parameter, or take pairs of its kind"
+            )
             raise ValueError(
                 f"generator {self.generator.name!r} takes {self.generator.accepts} and gives "
-                f"{self.generator.gives} images, and the pairs are sRGB; wrap it with "
-                "`unprocess: {output: srgb}`, or evaluate a corpus of it."
+                f"{self.generator.gives} images, and the pairs are {pairs}; {remedy}."
             )
         self.measure = NoiseMeasure(
             self.manifest.metrics, nll=isinstance(self.generator, Likelihood)
@@ -70,7 +133,7 @@ class GeneratorMeasure:
         self.nll = Nll(NllConvention(self.manifest.metrics.nll))
 
     def __call__(
-        self, blocks: Iterator[PairBlock], after: Callable[[int], None] = lambda count: None
+        self, blocks: Iterator[Block], after: Callable[[int], None] = lambda count: None
     ) -> Measured:
         """Generate noise for every block and measure it.
 
@@ -87,7 +150,7 @@ class GeneratorMeasure:
             after(done)
         return sums
 
-    def _group(self, sums: Measured, blocks: list[PairBlock]) -> None:
+    def _group(self, sums: Measured, blocks: list[Block]) -> None:
         clean, noisy = _batch([b.clean for b in blocks]), _batch([b.noisy for b in blocks])
         shots = ShotBatch(camera=tuple(b.camera for b in blocks), iso=tuple(b.iso for b in blocks))
         context = NoiseContext(clean=clean, shots=shots)
@@ -103,14 +166,14 @@ class GeneratorMeasure:
                 clean=samples[0][1][i],
                 fakes=[sample[0][i] for sample in samples],
                 real=block.noise,
-                real_clean=block.clean / 255.0,
+                real_clean=unit(block.clean),
                 nll=nlls[i],
             )
 
     def _sample(
-        self, context: NoiseContext, noisy: Tensor, blocks: Sequence[PairBlock], number: int
+        self, context: NoiseContext, noisy: Tensor, blocks: Sequence[Block], number: int
     ) -> tuple[Floats, Floats]:
-        """Return one stored noise of each block, and what it was put on, ``(B, H, W, C)``."""
+        """Return one noise of each block as stored, and what it was put on, ``(B, H, W, C)``."""
         again = (f"sample-{number}",) if number else ()
         told = "reference" in self.generator.needs
         request = NoiseRequest(
@@ -121,12 +184,13 @@ class GeneratorMeasure:
         )
         with torch.inference_mode():
             sample = self.generator.sample(request)
+        if self.domain == "raw":
+            base = _values(sample.clean)
+            return _values(sample.noisy) - base, base
         clean = _stored(sample.clean)
         return (_stored(sample.noisy) - clean) / 255.0, clean / 255.0
 
-    def _nll(
-        self, context: NoiseContext, noisy: Tensor, blocks: Sequence[PairBlock]
-    ) -> list[float]:
+    def _nll(self, context: NoiseContext, noisy: Tensor, blocks: Sequence[Block]) -> list[float]:
         missing = [float("nan")] * len(blocks)
         if not isinstance(self.generator, Likelihood):
             return missing
@@ -145,17 +209,22 @@ class GeneratorMeasure:
         size = noisy[0].numel()
         return [self.nll.update(float(value), size) for value in density]
 
-    def _seed(self, block: PairBlock, *stream: str) -> int:
+    def _seed(self, block: Block, *stream: str) -> int:
         place = (block.scene, str(block.y), str(block.x))
         return patch_seed(self.manifest.seed, "evaluate", *place, *stream)
 
 
 def _batch(images: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().contiguous() / 255.0
+    batch = unit(np.stack(images)).transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32))
 
 
 def _stored(images: Tensor) -> Floats:
     """Return ``(B, H, W, C)`` float64 grey levels, the whole numbers that 8 bits keep."""
-    grey = torch.round(images.detach().clamp(0.0, 1.0).double() * 255.0)
-    stored: Floats = grey.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return stored
+    return _values(torch.round(images.detach().clamp(0.0, 1.0).double() * 255.0))
+
+
+def _values(images: Tensor) -> Floats:
+    """Return ``(B, H, W, C)`` float64 of ``(B, C, H, W)``."""
+    values: Floats = images.detach().double().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return values

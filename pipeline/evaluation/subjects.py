@@ -11,6 +11,7 @@ import numpy as np
 
 import denoisers
 from generators.weights_file import sha256_of_file
+from pipeline.evaluation.conditions import Condition, conditions_of
 from pipeline.evaluation.corpora import (
     CorpusMeasure,
     Opened,
@@ -22,12 +23,24 @@ from pipeline.evaluation.corpora import (
     pairs_of,
     told,
 )
-from pipeline.evaluation.denoised import DenoiserMeasure, estimator, noisy_images
+from pipeline.evaluation.denoised import (
+    DenoiserMeasure,
+    channels_of,
+    estimator,
+    noisy_images,
+)
+from pipeline.evaluation.domains import check_domain, one_domain
 from pipeline.evaluation.generated import GeneratorMeasure, blocks_of
 from pipeline.evaluation.noise import Measured, NoiseMeasure, NoiseSums
 from pipeline.evaluation.rows import noise_figures, score_figures
 from pipeline.evaluation.spread import in_process, on_ray
-from pipeline.manifest.models import DenoiserSpec, EvaluateManifest, GeneratorSpec, Splits
+from pipeline.manifest.models import (
+    DenoiserSpec,
+    EvaluateManifest,
+    EvaluationData,
+    GeneratorSpec,
+    Splits,
+)
 from pipeline.recipe import load_generators
 from pipeline.records import ImageRecord
 from pipeline.sources import scan
@@ -170,6 +183,7 @@ def _generators(manifest: EvaluateManifest) -> Prepared:
     assert manifest.generators is not None
     assert manifest.data is not None
     pairs = pairs_of(manifest.data)
+    check_domain(manifest, one_domain(pairs))
     jobs = [
         Job(
             name=spec.key,
@@ -205,7 +219,7 @@ def _generator_row(
     place = getattr(generator, "place", None)
     if place is not None:
         place(manifest.resources.device)
-    measure = GeneratorMeasure(generator, spec.key, manifest)
+    measure = GeneratorMeasure(generator, spec.key, manifest, one_domain(pairs))
     found = measure(blocks_of(manifest, pairs), after)
     figures = noise_figures(found, manifest.metrics.sound_offset)
     return figures, {"revision": generator.revision, "notes": measure.notes}
@@ -214,50 +228,43 @@ def _generator_row(
 def _denoisers(manifest: EvaluateManifest) -> Prepared:
     assert manifest.denoisers is not None
     assert manifest.data is not None
-    data = manifest.data
-    if data.awgn is None:
-        records = pairs_of(data)
-        refused: Sequence[Any] = ()
-    else:
-        found = scan(data.sources, Splits())
-        records, refused = [r for r in found.records if r.domain == "srgb"], found.rejects
-    raw = next((r.uri for r in records if r.domain != "srgb"), None)
-    if raw is not None:
-        raise ValueError(f"{raw} is raw; PSNR and SSIM are defined here on sRGB images.")
-    if not records:
-        raise ValueError(f"data.sources hold no images.{told(refused)}")
+    records = _images(manifest.data)
+    conditions = conditions_of(manifest, records)
+    for domain in {condition.domain for condition in conditions}:
+        check_domain(manifest, domain)
     jobs = []
-    levels: Sequence[float | None] = data.awgn or [None]
-    for sigma in levels:
-        level = "" if sigma is None or len(data.awgn or ()) == 1 else f", sigma {sigma:g}"
-        images = partial(noisy_images, manifest, records, sigma)
+    for condition in conditions:
+        behind = f", {condition.name}" if len(conditions) > 1 else ""
+        images = partial(noisy_images, manifest, records, condition)
         jobs.append(
             Job(
-                name=INPUT + level,
+                name=INPUT + behind,
                 kind="input",
-                content=[INPUT, sigma],
-                about={} if sigma is None else {"sigma": sigma},
-                run=partial(_input_row, manifest, images, INPUT + level),
+                content=[INPUT, condition.content],
+                about=condition.about,
+                run=partial(_input_row, manifest, images, condition, INPUT + behind),
             )
         )
         for spec in manifest.denoisers:
             jobs.append(
                 Job(
-                    name=spec.key + level,
+                    name=spec.key + behind,
                     kind="denoiser",
                     content=[
                         spec.model_dump(mode="json", exclude={"label"}),
                         _denoiser_weights(spec),
-                        sigma,
+                        condition.content,
                         [manifest.resources.tile, manifest.resources.overlap],
                     ],
                     about={
                         "denoiser": spec.name,
                         "weights_sha256": _denoiser_weights(spec),
                         "ensemble": spec.ensemble,
-                        **({} if sigma is None else {"sigma": sigma}),
+                        **condition.about,
                     },
-                    run=partial(_denoiser_row, manifest, images, spec, sigma, spec.key + level),
+                    run=partial(
+                        _denoiser_row, manifest, images, condition, spec, spec.key + behind
+                    ),
                 )
             )
     return Prepared(
@@ -267,13 +274,27 @@ def _denoisers(manifest: EvaluateManifest) -> Prepared:
     )
 
 
+def _images(data: EvaluationData) -> list[ImageRecord]:
+    """Return real pairs, or the clean images that noise is put on; all of one domain."""
+    if data.synthetic:
+        found = scan(data.sources, Splits())
+        records = found.records
+        if not records:
+            raise ValueError(f"data.sources hold no images.{told(found.rejects)}")
+    else:
+        records = pairs_of(data)
+    one_domain(records)
+    return list(records)
+
+
 def _input_row(
     manifest: EvaluateManifest,
     images: Callable[[], Iterator[Any]],
+    condition: Condition,
     name: str,
     after: Callable[[int], None],
 ) -> Figures:
-    found = DenoiserMeasure(manifest)(
+    found = DenoiserMeasure(manifest, condition)(
         name, lambda item: np.asarray(item.noisy, np.float64), images(), after
     )
     return _quality(manifest, found), {}
@@ -282,17 +303,18 @@ def _input_row(
 def _denoiser_row(
     manifest: EvaluateManifest,
     images: Callable[[], Iterator[Any]],
+    condition: Condition,
     spec: DenoiserSpec,
-    sigma: float | None,
     name: str,
     after: Callable[[int], None],
 ) -> Figures:
+    assert manifest.data is not None
     params = dict(spec.params)
     if spec.name == "bm3d":  # works on images of either kind, and must be told which
-        params.setdefault("channels", 3 if manifest.data and manifest.data.color == "rgb" else 1)
+        params.setdefault("channels", channels_of(manifest.data, condition))
     denoiser = denoisers.load(spec.name, **params)
-    estimate = estimator(denoiser, spec, manifest, sigma)
-    found = DenoiserMeasure(manifest)(name, estimate, images(), after)
+    estimate = estimator(denoiser, spec, manifest, condition)
+    found = DenoiserMeasure(manifest, condition)(name, estimate, images(), after)
     count = getattr(denoiser, "parameters", None)
     size = sum(p.numel() for p in count()) if callable(count) else 0
     return _quality(manifest, found), {"family": denoiser.name, "parameters": size}

@@ -73,8 +73,8 @@ def conventions(manifest: EvaluateManifest) -> dict[str, str]:
             "correlation distance": "rms difference of the maps, centre left out",
             "spectrum distance": "rms difference of the radial spectra, dB",
         }
-    if manifest.data is not None and manifest.data.awgn is not None:
-        return found  # white noise has no offset
+    if manifest.data is not None and manifest.data.synthetic:
+        return found  # noise that was put on has no offset
     limit = manifest.metrics.sound_offset
     levels = f"{limit:g} grey level{'s' if limit != 1 else ''}"
     return {**found, "sound blocks": f"|mean(noisy - clean)| of the real pair at most {levels}"}
@@ -287,7 +287,9 @@ def _gain(rows: Sequence[Row], name: str) -> Callable[[Row, Mapping[str, Any]], 
         same = [
             r
             for r in rows
-            if r.kind == "input" and r.done and r.about.get("sigma") == row.about.get("sigma")
+            if r.kind == "input"
+            and r.done
+            and r.about.get("condition") == row.about.get("condition")
         ]
         mine = (entry.get(name) or {}).get("mean")
         if row.kind == "input" or not same or mine is None:

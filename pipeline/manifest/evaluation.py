@@ -71,7 +71,7 @@ class DenoiserSpec(Model):
     sigma: _Sigma | None = Field(
         default=None,
         description="Noise level to tell a denoiser that takes one, grey levels; of `awgn` it is "
-        "told the true one if absent, of real noise nothing.",
+        "told the true one if absent, of other noise nothing.",
     )
 
     @property
@@ -84,7 +84,8 @@ class EvaluationData(Model):
     """The real pairs, or clean images, that are measured on."""
 
     sources: list[Source] = Field(
-        min_length=1, description="Clean/noisy pairs, or clean images where `awgn` is given."
+        min_length=1,
+        description="Clean/noisy pairs, or clean images where `awgn` or `noise` is given.",
     )
     awgn: list[_Sigma] | None = Field(
         default=None,
@@ -92,8 +93,15 @@ class EvaluationData(Model):
         description="For denoisers: put white Gaussian noise of these standard deviations, grey "
         "levels of 255, on the clean images instead of taking real pairs.",
     )
+    noise: list[GeneratorSpec] | None = Field(
+        default=None,
+        min_length=1,
+        description="For denoisers: put the noise of these generators on the clean images instead "
+        "of taking real pairs; each is tested by itself, beside the levels of `awgn`.",
+    )
     color: Literal["rgb", "grey"] = Field(
-        default="rgb", description="For denoisers: channels of the images."
+        default="rgb",
+        description="For denoisers: channels of sRGB images; packed raw keeps its four.",
     )
     block: Annotated[int, Field(ge=16)] | None = Field(
         default=None,
@@ -103,6 +111,27 @@ class EvaluationData(Model):
     grid: Positive = Field(
         default=3, description="Blocks a side of the grid that is laid over each image."
     )
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether noise is put on clean images, so that nothing is taken from real pairs."""
+        return bool(self.awgn or self.noise)
+
+    @field_validator("awgn")
+    @classmethod
+    def _levels_once(cls, awgn: list[float] | None) -> list[float] | None:
+        if awgn is not None and len(set(awgn)) != len(awgn):
+            raise ValueError("a level is given twice")
+        return awgn
+
+    @field_validator("noise")
+    @classmethod
+    def _noise_keys(cls, noise: list[GeneratorSpec] | None) -> list[GeneratorSpec] | None:
+        keys = [spec.key for spec in noise or ()]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} names two noises; give each its own `label`")
+        return noise
 
 
 class EvaluationMetrics(Model):
@@ -167,8 +196,8 @@ class EvaluateManifest(Model):
         default=None,
         min_length=1,
         validate_default=True,
-        description="Denoisers, on real pairs or on clean images with white noise; the noisy input "
-        "is always a row too.",
+        description="Denoisers, on real pairs or on clean images with white or generated noise; "
+        "the noisy input is always a row too.",
     )
     data: EvaluationData | None = Field(
         default=None,
@@ -216,7 +245,9 @@ class EvaluateManifest(Model):
     ) -> EvaluationData | None:
         if data is None and (info.data.get("generators") or info.data.get("denoisers")):
             raise ValueError("generators and denoisers are measured on pairs; give `data.sources`")
-        wrong = data is not None and data.awgn is not None
+        wrong = data is not None and data.synthetic
         if wrong and "denoisers" in info.data and info.data["denoisers"] is None:
-            raise ValueError("`awgn` is for denoisers; generators are held against real noise")
+            raise ValueError(
+                "`awgn` and `noise` are for denoisers; generators are held against real noise"
+            )
         return data

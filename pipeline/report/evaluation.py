@@ -80,11 +80,14 @@ def _subject(manifest: EvaluateManifest) -> str:
         return f"The noise of a corpus, held against {against}."
     if manifest.generators is not None:
         return "The noise of generators, held against that of real pairs, block by block."
-    awgn = manifest.data.awgn if manifest.data else None
-    if awgn:
-        levels = ", ".join(f"{sigma:g}" for sigma in awgn)
-        return f"Denoisers on clean images with white Gaussian noise, sigma {levels} of 255."
-    return "Denoisers on real pairs."
+    data = manifest.data
+    if data is None or not data.synthetic:
+        return "Denoisers on real pairs."
+    kinds = [spec.key for spec in data.noise or ()]
+    if data.awgn:
+        levels = ", ".join(f"{sigma:g}" for sigma in data.awgn)
+        kinds.insert(0, f"white Gaussian noise, sigma {levels} of 255")
+    return f"Denoisers on clean images with {'; '.join(kinds)}."
 
 
 def _lines(lines: Sequence[Sequence[str]], rows: Sequence[Row]) -> list[dict[str, Any]]:
