@@ -27,7 +27,16 @@ def make(**keys: Any) -> EvaluateManifest:
         ({"denoisers": [{"name": "a"}]}, "give `data.sources`"),
         ({"denoisers": [{"name": "a"}, {"name": "x/a.safetensors"}], "data": PAIRS}, "a names two"),
         ({"denoisers": [{"name": "noisy input"}], "data": PAIRS}, "noisy input names two"),
-        ({"corpus": {"path": "c"}, "data": {**PAIRS, "awgn": [25]}}, "`awgn` is for denoisers"),
+        ({"corpus": {"path": "c"}, "data": {**PAIRS, "awgn": [25]}}, "are for denoisers"),
+        (
+            {"corpus": {"path": "c"}, "data": {**PAIRS, "noise": [{"name": "awgn"}]}},
+            "are for denoi",
+        ),
+        (
+            {"denoisers": [{"name": "a"}], "data": {**PAIRS, "noise": [{"name": "awgn"}] * 2}},
+            "awgn names two noises",
+        ),
+        ({"denoisers": [{"name": "a"}], "data": {**PAIRS, "awgn": [5, 5]}}, "given twice"),
         ({"generators": [{"name": "awgn"}, {"name": "awgn"}], "data": PAIRS}, "one name"),
     ],
 )
