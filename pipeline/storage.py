@@ -27,6 +27,7 @@ __all__ = [
     "check_writable",
     "exists",
     "file_size",
+    "file_stem",
     "is_remote",
     "join",
     "list_files",
@@ -94,6 +95,16 @@ def join(root: str, relative: str) -> str:
         raise ValueError(f"a corpus path must stay below its root; got {relative!r}.")
     folder = local_folder(root)
     return str(folder / parts) if folder is not None else f"{root.rstrip('/')}/{parts}"
+
+
+def file_stem(name: str) -> str:
+    """Return a name of a person's choice as the name of a file, without suffix.
+
+    Example:
+        >>> file_stem("real + naflow")
+        'real---naflow'
+    """
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
 
 
 def publish(root: str, relative: str, data: Data) -> None:

@@ -14,7 +14,7 @@ from generators.base import Domain
 from generators.seeds import patch_seed
 from generators.training import DataUse
 from pipeline.canonical import sha256_of
-from pipeline.corpus import INDEX_NAME, load_corpus
+from pipeline.corpus import INDEX_NAME
 from pipeline.manifest.load import load_manifest
 from pipeline.manifest.models import (
     CorpusSource,
@@ -24,9 +24,8 @@ from pipeline.manifest.models import (
     TrainingData,
     Validation,
 )
-from pipeline.sinks import open_shard
-from pipeline.sources import scan_for_training
-from pipeline.storage import DatasetError, StorageError, read_bytes
+from pipeline.sources import photographs_of, scan_for_training
+from pipeline.storage import read_bytes
 from pipeline.streamed_rows import StreamedRows
 from pipeline.train_data import check_held_out, make_batches
 from pipeline.training.corpus_rows import CorpusReservoir
@@ -296,19 +295,7 @@ def _photographs(validation: Validation) -> set[str]:
     }
     for source in validation.sources:
         if isinstance(source, CorpusSource):
-            found |= _cut_from(source)
-    return found
-
-
-def _cut_from(source: CorpusSource) -> set[str]:
-    found: set[str] = set()
-    for shard in load_corpus(source.path).shards:
-        if shard.files and (source.only is None or shard.split in source.only):
-            try:
-                with open_shard(source.path, shard.files[0]) as reader:
-                    found |= set(reader.columns(["source_sha256"])["source_sha256"])
-            except (DatasetError, StorageError):
-                continue  # scanning has said so, and left its rows out
+            found |= photographs_of(source).keys()
     return found
 
 

@@ -28,7 +28,7 @@ from pipeline.manifest.models import (
 from pipeline.manifest.models import Resources as CorpusResources
 from pipeline.progress import Style
 from pipeline.recipe import load_generators, recipe_of
-from pipeline.records import ImageRecord
+from pipeline.sources import photographs_of
 
 __all__ = ["Part", "candidate_corpus", "check_test_is_unseen", "made", "real_corpus", "seconds_of"]
 
@@ -92,12 +92,11 @@ def check_test_is_unseen(train: CorpusManifest, test: CorpusManifest) -> None:
     """Refuse test photographs that are also trained on, found by their content.
 
     Raises:
-        ValueError: If a photograph, or a real noisy partner, is in both.
+        ValueError: If a photograph, or a real noisy partner, is in both; rows of a corpus count as
+            the photographs that they were cut from.
     """
-    seen = _contents(prepare(train).plan.records)
-    both = sorted(
-        {uri for content, uri in _contents(prepare(test).plan.records).items() if content in seen}
-    )
+    seen = _contents(train)
+    both = sorted({uri for content, uri in _contents(test).items() if content in seen})
     if both:
         raise ValueError(
             f"test: {', '.join(both[:5])}{' and others' if len(both) > 5 else ''} "
@@ -107,9 +106,14 @@ def check_test_is_unseen(train: CorpusManifest, test: CorpusManifest) -> None:
         )
 
 
-def _contents(records: Sequence[ImageRecord]) -> dict[str, str]:
+def _contents(corpus: CorpusManifest) -> dict[str, str]:
+    """Return SHA-256 and URI of every picture that a corpus is made of."""
+    records = prepare(corpus).plan.records
     found = {record.sha256: record.uri for record in records}
     found |= {r.noisy_sha256: r.noisy_uri or r.uri for r in records if r.noisy_sha256}
+    for source in corpus.sources:
+        if isinstance(source, CorpusSource):
+            found |= photographs_of(source)
     return found
 
 

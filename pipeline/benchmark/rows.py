@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.manifest.models import GeneratorSpec
 from pipeline.metrics.base import Array
-from pipeline.storage import publish
+from pipeline.storage import file_stem, publish
 
 __all__ = ["Row", "RowKind", "RowResult", "SeedResult", "load_result", "rows_of", "save_result"]
 
@@ -81,7 +81,7 @@ class RowResult:
         patches: Training patches.
         generation_seconds: Work behind them, s; 0 where no generator worked.
         parameters: Of the generator; 0 for one without weights.
-        corpora: Folder below the benchmark's and plan hash of each corpus that was made for it.
+        corpora: Plan hash of its corpus for each part, ``train`` and ``test``.
         failed: Why it has no scores; ``None`` where it has.
     """
 
@@ -126,7 +126,7 @@ def rows_of(manifest: BenchmarkManifest, *, bm3d: bool) -> list[Row]:
 
 def save_result(folder: Path, result: RowResult, shown: Mapping[int, Array]) -> None:
     """Keep a row's result and the estimates that the report shows; the result last."""
-    stem = _stem(result.name)
+    stem = file_stem(result.name)
     if shown:
         crops = folder / "rows" / f"{stem}.npz"
         crops.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def save_result(folder: Path, result: RowResult, shown: Mapping[int, Array]) -> 
 
 def load_result(folder: Path, name: str) -> tuple[RowResult, dict[int, Array]] | None:
     """Return what is kept of a row, ``None`` where there is nothing readable."""
-    path = folder / "rows" / f"{_stem(name)}.json"
+    path = folder / "rows" / f"{file_stem(name)}.json"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         seeds = [SeedResult(**seed) for seed in data.pop("seeds")]
@@ -153,8 +153,3 @@ def load_result(folder: Path, name: str) -> tuple[RowResult, dict[int, Array]] |
     except (OSError, ValueError, TypeError, KeyError):
         return None  # half-written, or of another version: the row is made again
     return result, shown
-
-
-def _stem(name: str) -> str:
-    """Return a file name for a row; its result holds the name itself."""
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)

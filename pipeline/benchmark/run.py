@@ -14,12 +14,12 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import denoisers
 from pipeline.benchmark.corpora import Part, check_test_is_unseen, made, real_corpus
 from pipeline.benchmark.places import Place, load_places, patch_side, sound
 from pipeline.benchmark.rows import Row, RowResult, load_result, rows_of, save_result
@@ -30,7 +30,7 @@ from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.metrics.base import Array
 from pipeline.progress import Style, duration, tell
 from pipeline.recipe import load_generators
-from pipeline.storage import publish
+from pipeline.storage import file_stem, publish
 
 __all__ = ["BenchmarkResult", "run_benchmark"]
 
@@ -110,13 +110,10 @@ def run_benchmark(manifest: BenchmarkManifest, *, source: str, style: Style) -> 
 
 
 def _bm3d(manifest: BenchmarkManifest) -> bool:
-    there = find_spec("bm3d") is not None
-    if manifest.bm3d and not there:
-        raise ValueError(
-            "bm3d: true, but the package bm3d is not installed; run `pip install noisemill[bm3d]`, "
-            "or leave the key out."
-        )
-    return there if manifest.bm3d is None else manifest.bm3d
+    reason = denoisers.absent("bm3d")
+    if manifest.bm3d and reason is not None:
+        raise ValueError(f"bm3d: true, but {reason}. Install it, or leave the key out.")
+    return reason is None if manifest.bm3d is None else manifest.bm3d
 
 
 def _real(manifest: BenchmarkManifest, style: Style) -> Real:
@@ -171,7 +168,11 @@ def _row(bench: Workbench, row: Row, style: Style) -> tuple[RowResult, dict[int,
     except Exception as error:  # one row must not cost the others
         reason = " ".join(str(error).split()) or type(error).__name__
         tell(style, f"{row.name} failed: {reason}")
-        publish(str(bench.folder), f"rows/{row.name}.error.txt", traceback.format_exc().encode())
+        publish(
+            str(bench.folder),
+            f"rows/{file_stem(row.name)}.error.txt",
+            traceback.format_exc().encode(),
+        )
         failed = RowResult(name=row.name, kind=row.kind, fingerprint="", failed=reason)
         save_result(bench.folder, failed, {})
         return failed, {}

@@ -19,6 +19,9 @@ __all__ = ["CONVENTION", "Tested", "restorer", "score_noisy", "score_places", "s
 
 CONVENTION = QualityConvention.KAIR
 _FAINTEST = 1e-4  # of the white level: less is no noise, and no level
+# One grey level of one sample in a picture of 128x128 is 95 dB; equal pictures have no finite PSNR,
+# and one of them, e.g. of a burnt-out sky, would make every mean infinite.
+_EQUAL_DB = 100.0
 
 Restore = Callable[[Place], Array]
 
@@ -28,7 +31,7 @@ class Tested:
     """Scores of one denoiser, one value a place, in their order.
 
     Args:
-        psnr: dB.
+        psnr: dB; 100 where estimate and clean image are equal.
         ssim: At most 1.
         shown: Estimates of the places that were asked for, by index; stored type of the place.
     """
@@ -98,7 +101,7 @@ def _score(restore: Restore, places: Sequence[Place], show: Sequence[int]) -> Te
     for number, place in enumerate(places):
         clean = _unit(place.clean)
         estimate = _unit(restore(place))
-        tested.psnr.append(psnr(clean, estimate, CONVENTION))
+        tested.psnr.append(min(psnr(clean, estimate, CONVENTION), _EQUAL_DB))
         tested.ssim.append(ssim(clean, estimate, CONVENTION))
         if number in show:
             tested.shown[number] = np.rint(np.clip(estimate, 0, 1) * 255).astype(np.uint8)

@@ -22,9 +22,10 @@ from pipeline.canonical import sha256_of
 from pipeline.corpus import CorpusIndex
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.manifest.denoising import DenoisingData, DenoisingInput, TrainDenoiserManifest
-from pipeline.manifest.models import CorpusSource, TrainingOutput, Validation
+from pipeline.manifest.models import CorpusSource, GeneratorSpec, TrainingOutput, Validation
 from pipeline.metrics.base import Array
 from pipeline.progress import Style
+from pipeline.storage import file_stem
 from pipeline.train_denoiser import train_denoiser
 
 __all__ = ["Real", "Workbench"]
@@ -78,7 +79,7 @@ class Workbench:
             "kind": row.kind,
             "spec": row.spec.model_dump(mode="json") if row.spec else None,
             "shares": dict(row.shares),
-            "weights": _weights_sha256(row),
+            "weights": "" if row.spec is None else _weights_sha256(row.spec),
             "plans": {part: index.plan_sha256 for part, index in self.real.indexes.items()},
             "places": [place.uri.rpartition("/")[2] for place in self.real.places],
         }
@@ -90,6 +91,7 @@ class Workbench:
         if row.shares:
             parts = [self.manifest.generators[i] for i in self._positions(row)]
             what["parts"] = [spec.model_dump(mode="json") for spec in parts]
+            what["parts_weights"] = [_weights_sha256(spec) for spec in parts]
         return sha256_of(what)
 
     def make(self, row: Row) -> tuple[RowResult, dict[int, Array]]:
@@ -252,7 +254,7 @@ class Workbench:
         text = json.dumps(training.model_dump(mode="json"), sort_keys=True)
         plans = ",".join(index.plan_sha256 for index in self.real.indexes.values())
         digest = hashlib.sha256((text + plans).encode()).hexdigest()[:_HASH]
-        path = str(self.folder / "trainings" / f"{_slug(row.name)}-seed{seed}-{digest}")
+        path = str(self.folder / "trainings" / f"{file_stem(row.name)}-seed{seed}-{digest}")
         return training.model_copy(update={"output": TrainingOutput(path=path)})
 
     def _validation(self) -> Validation | None:
@@ -285,17 +287,11 @@ def _curve(log: Path) -> list[dict[str, float]]:
     return [{"step": line["step"], **line["validation"]} for line in lines if "validation" in line]
 
 
-def _weights_sha256(row: Row) -> str:
-    if row.spec is None or row.spec.weights is None:
-        return ""
-    return sha256_of_file(find(row.spec.weights))
+def _weights_sha256(spec: GeneratorSpec) -> str:
+    return "" if spec.weights is None else sha256_of_file(find(spec.weights))
 
 
 def _parameters(row: Row) -> int:
     if row.spec is None or row.spec.weights is None:
         return 0
     return load_header(find(row.spec.weights)).parameters
-
-
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)

@@ -11,6 +11,7 @@ from pipeline.manifest.corpus import GeneratorSpec, Patches, Resources
 from pipeline.manifest.denoising import DenoisingSchedule
 from pipeline.manifest.sources import Source
 from pipeline.manifest.training import TrainingOutput
+from pipeline.storage import file_stem
 
 __all__ = [
     "BenchmarkManifest",
@@ -22,6 +23,20 @@ __all__ = [
 ]
 
 RESERVED = ("real", "awgn", "noisy", "bm3d")
+
+
+def _check_files(names: list[str]) -> None:
+    """Refuse rows whose results would be one file, or none."""
+    slashed = [name for name in names if "/" in name or "\\" in name]
+    if slashed:
+        raise ValueError(f"'{slashed[0]}' names files, so it can hold neither / nor \\; rename it")
+    stems: dict[str, str] = {}
+    for name in names:
+        other = stems.setdefault(file_stem(name).lower(), name)
+        if other != name:
+            raise ValueError(
+                f"'{other}' and '{name}' would be one file, {file_stem(name)}.json; rename one"
+            )
 
 
 class BenchmarkPhotographs(Model):
@@ -145,6 +160,7 @@ class BenchmarkManifest(Model):
                 + ("named twice" if twice else "the name of a row that is always there")
                 + "; give each generator its own `label`"
             )
+        _check_files([*RESERVED, *keys])
         return generators
 
     @field_validator("mixtures")
@@ -164,6 +180,7 @@ class BenchmarkManifest(Model):
                 )
             if mixture.name in (*rows, *RESERVED) or names.count(mixture.name) > 1:
                 raise ValueError(f"there are two rows '{mixture.name}'; rename the mixture")
+        _check_files([*RESERVED, *(spec.key for spec in specs), *names])
         return mixtures
 
     @field_validator("seeds")

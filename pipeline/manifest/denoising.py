@@ -172,7 +172,9 @@ class TrainDenoiserManifest(Model):
     address: str | None = Field(
         default=None, description="Ray address for several workers; a local cluster if absent."
     )
-    checkpoint_every: Positive = Field(default=500, description="Steps between checkpoints.")
+    checkpoint_every: Positive = Field(
+        default=500, description="Most steps between checkpoints; one is left every minute, too."
+    )
     log_every: Positive = Field(default=50, description="Steps between lines of the log.")
     tensorboard: bool = Field(
         default=False, description="Write TensorBoard events too; needs the extra `tensorboard`."

@@ -149,7 +149,9 @@ class TrainGeneratorManifest(Model):
         default=None, description="What the generator is measured on."
     )
     schedule: Schedule = Field(description="How long and how fast to train.")
-    checkpoint_every: Positive = Field(default=500, description="Steps between checkpoints.")
+    checkpoint_every: Positive = Field(
+        default=500, description="Most steps between checkpoints; one is left every minute, too."
+    )
     log_every: Positive = Field(default=50, description="Steps between lines of the log.")
     tensorboard: bool = Field(
         default=False, description="Write TensorBoard events too; needs the extra `tensorboard`."

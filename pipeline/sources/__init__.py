@@ -20,7 +20,7 @@ from pipeline.manifest.models import (
 )
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Scan, duplicate
-from pipeline.sources.corpus import scan_corpus
+from pipeline.sources.corpus import photographs_of, scan_corpus
 from pipeline.sources.images import scan_images
 from pipeline.sources.mosaics import scan_mosaics
 from pipeline.sources.noisy_pairs import scan_noisy_pairs
@@ -30,7 +30,14 @@ from pipeline.sources.sidd import scan_sidd
 from pipeline.sources.splits import split_of
 from pipeline.sources.views import load_training_views
 
-__all__ = ["Scan", "load_training_views", "scan", "scan_for_training", "split_of"]
+__all__ = [
+    "Scan",
+    "load_training_views",
+    "photographs_of",
+    "scan",
+    "scan_for_training",
+    "split_of",
+]
 
 
 def scan(sources: Sequence[Source], splits: Splits) -> Scan:

@@ -96,6 +96,9 @@ class Crew:
     mean: Callable[[Tensor], Tensor]
 
 
+# Steps may take seconds, and an interrupted training must not lose half an hour of them.
+_CHECKPOINT_EVERY_S = 60.0
+
 ALONE = Crew(leads=True, mean=lambda value: value)
 
 
@@ -163,7 +166,7 @@ def train(
     if crew.leads:
         _trim_log(folder / "log.jsonl", state.step)
     started, bad_run = time.monotonic(), 0
-    losses: list[float] = []
+    saved = started
     before = state.seconds
     while state.step < last:
         rate = learning_rate(recipe, state.step)
@@ -174,11 +177,11 @@ def train(
                 f"the loss was not finite for 100 steps up to step {state.step}; the last good "
                 f"checkpoint is {path}. Lower the learning rate or set clip_norm."
             )
-        if loss is not None:
-            losses.append(loss)
         state.seconds = before + time.monotonic() - started
         if not crew.leads:
             continue
+        if loss is not None:
+            state.losses.append(loss)
         ends = state.step == last
         validated: dict[str, float] | None = None
         if recipe.validate_every is not None and (
@@ -186,12 +189,18 @@ def train(
         ):
             validated = state.validate(task)
         if ends or validated is not None or state.step % recipe.log_every == 0:
-            mean = sum(losses) / len(losses) if losses else math.nan
-            losses = []
+            mean = sum(state.losses) / len(state.losses) if state.losses else math.nan
+            state.losses = []
             _log(folder, state, recipe, mean, rate, report, validated)
         # A non-finite step in the current run must not reach the disk as the last good state.
-        if bad_run == 0 and (ends or state.step % recipe.checkpoint_every == 0):
+        due = (
+            ends
+            or state.step % recipe.checkpoint_every == 0
+            or time.monotonic() - saved >= _CHECKPOINT_EVERY_S
+        )
+        if bad_run == 0 and due:
             save_checkpoint(path, state.state_dict())
+            saved = time.monotonic()
     if state.average is not None:
         module.load_state_dict(state.average)
     return TrainingResult(
@@ -205,6 +214,7 @@ class _State:
     def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe) -> None:
         self.module, self.optimiser, self.recipe = module, optimiser, recipe
         self.step, self.skipped, self.seconds = 0, 0, 0.0
+        self.losses: list[float] = []  # since the last line of the log
         self.average: dict[str, Tensor] | None = None
         self.best: dict[str, Tensor] | None = None
         self.best_step, self.best_figures = 0, dict[str, float]()
@@ -244,6 +254,7 @@ class _State:
             "step": self.step,
             "skipped": self.skipped,
             "seconds": self.seconds,
+            "losses": self.losses,
             "module": self.module.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "average": self.average,
@@ -261,6 +272,7 @@ class _State:
         self.best_figures = dict(saved["best_figures"])  # type: ignore[call-overload]
         self.step, self.skipped = int(saved["step"]), int(saved["skipped"])  # type: ignore[call-overload]
         self.seconds = float(saved["seconds"])  # type: ignore[arg-type]
+        self.losses = list(saved.get("losses", []))  # type: ignore[call-overload]
 
 
 def _update(

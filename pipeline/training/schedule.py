@@ -26,7 +26,7 @@ class Recipe:
         weight_decay: Adam's L2 penalty, or AdamW's rate of shrinking.
         clip_norm: Largest gradient norm; ``None`` for any.
         ema: Decay of the averaged weights; ``None`` for none.
-        checkpoint_every: Steps.
+        checkpoint_every: Steps between checkpoints at most; a minute is, too.
         log_every: Steps.
         validate_every: Steps between validations of the averaged weights; ``None`` for none.
     """

@@ -14,8 +14,11 @@ from safetensors.torch import load_file
 
 import pipeline.benchmark.work as work
 from pipeline.benchmark.places import load_places
+from pipeline.benchmark.rows import rows_of
 from pipeline.benchmark.run import run_benchmark
+from pipeline.build import build
 from pipeline.manifest.benchmark import BenchmarkManifest
+from pipeline.manifest.models import CorpusManifest
 
 Write = Callable[[Path, np.ndarray], Path]
 Make = Callable[..., BenchmarkManifest]
@@ -178,6 +181,53 @@ def test_test_photographs_that_are_trained_on_are_refused(benchmark: Make, pairs
         run(manifest)
 
 
+def test_a_corpus_of_the_photographs_that_are_tested_on_is_refused(
+    benchmark: Make, pairs: Path, tmp_path: Path
+) -> None:
+    tested = benchmark().test.sources[0].model_dump()
+    corpus = CorpusManifest.model_validate(
+        {
+            "kind": "corpus",
+            "sources": [tested],
+            "patches": {"size": 16, "per_image": 2},
+            "generators": [{"name": "real"}],
+            "output": {"path": str(tmp_path / "cut"), "formats": ["hdf5"]},
+            "report": False,
+        }
+    )
+    build(corpus, inline=True, overwrite=False, style="quiet")
+    source = {"type": "corpus", "path": str(tmp_path / "cut")}
+    with pytest.raises(ValueError, match=r"c4\.png.* also trained on"):
+        run(benchmark(train={"sources": [source], "patches": {"size": 16}}))
+
+
+def test_a_place_without_any_noise_keeps_the_scores_finite(
+    benchmark: Make, pairs: Path, tmp_path: Path, write_image: Write
+) -> None:
+    white = np.full((48, 64, 3), 255, np.uint8)
+    for name in ("c5.png", "n5.png"):
+        write_image(pairs / name, white)
+    found = run(benchmark(seeds=[1], test=benchmark().test.model_dump() | {"max_offset": None}))
+    assert not found.ranking.failed
+    saved = json.loads((tmp_path / "benchmark" / "rows" / "noisy.json").read_text())
+    assert max(saved["seeds"][0]["psnr"]) == 100.0
+
+
+def test_a_mixture_is_another_one_when_the_weights_of_its_parts_change(
+    benchmark: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generators = [{"name": "naflow", "weights": "naflow-simulated"}]
+    manifest = benchmark(
+        generators=generators, mixtures=[{"name": "both", "shares": {"real": 1, "naflow": 1}}]
+    )
+    real = work.Real(folders={}, indexes={}, sides={}, places=[], shown=[])
+    bench = work.Workbench(manifest, Path(), real, "", "quiet")
+    mixture = rows_of(manifest, bm3d=False)[-1]
+    before = bench.fingerprint(mixture)
+    monkeypatch.setattr(work, "sha256_of_file", lambda path: "trained again")
+    assert bench.fingerprint(mixture) != before
+
+
 def test_no_sound_place_is_an_error_that_says_so(benchmark: Make, pairs: Path) -> None:
     test = benchmark().test.model_copy(update={"max_offset": 1e-9})
     with pytest.raises(ValueError, match="brightness offsets beyond"):
@@ -190,6 +240,8 @@ def test_no_sound_place_is_an_error_that_says_so(benchmark: Make, pairs: Path) -
         ({"generators": [{"name": "awgn"}]}, "always there"),
         ({"mixtures": [{"name": "m", "shares": {"real": 1, "nobody": 1}}]}, "nobody"),
         ({"seeds": [1, 1]}, "twice"),
+        ({"generators": [{"name": "awgn", "label": "a/b"}]}, "neither / nor"),
+        ({"mixtures": [{"name": "Strong", "shares": {"real": 1, "awgn": 1}}]}, "one file"),
     ],
 )
 def test_mistakes_in_the_manifest_are_told(

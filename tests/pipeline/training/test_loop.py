@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.naflow.training import NAFlowTask
+from pipeline.training import loop
 from pipeline.training.checkpoint import load_checkpoint
 from pipeline.training.data import StoreBatches, TrainingImage, TrainingStore
 from pipeline.training.loop import Progress, Recipe, TrainingResult, learning_rate, train
@@ -206,6 +207,29 @@ def test_a_training_killed_between_checkpoints_is_made_again_from_the_last(tmp_p
     assert load_checkpoint(tmp_path / "killed" / "checkpoint.pt", device=CPU)["step"] == 4
     run(Line(), tmp_path / "killed", recipe)
     assert_same_to_the_bit(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_slow_training_leaves_checkpoints_by_the_clock_and_the_same_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, checkpoint_every=1000, log_every=4)
+    run(Line(), tmp_path / "whole", recipe)
+
+    class Killed(Line):
+        def loss(self, step: int) -> Tensor:
+            if step == 2:
+                raise KeyboardInterrupt
+            return super().loss(step)
+
+    monkeypatch.setattr(loop, "_CHECKPOINT_EVERY_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(Killed(), tmp_path / "killed", recipe)
+    assert load_checkpoint(tmp_path / "killed" / "checkpoint.pt", device=CPU)["step"] == 2
+    run(Line(), tmp_path / "killed", recipe)
+    assert_same_to_the_bit(tmp_path / "whole", tmp_path / "killed")
+    # A line's loss is the mean since the line before, also over an interruption.
+    whole, killed = (log_of(tmp_path / name) for name in ("whole", "killed"))
+    assert [line["loss"] for line in killed] == [line["loss"] for line in whole]
 
 
 def test_only_a_fresh_training_is_initialised(tmp_path: Path) -> None:
