@@ -120,11 +120,12 @@ def test_the_gain_is_over_the_noisy_input_of_the_same_condition(
 ) -> None:
     from pipeline.evaluation.tables import main_table
 
-    manifest = evaluation(**on(photos, PEAKS, awgn=[5]))
+    louder = {"name": "awgn", "label": "louder", "params": {"sigma": 60}}
+    manifest = evaluation(**on(photos, PEAKS, louder, awgn=[5]))
     table = main_table(manifest, evaluate(manifest).rows)
     at = list(table.columns).index("gain")
     lines = {line[0]: line for line in table.rows}
-    for condition in ("sigma 5", "varying"):
+    for condition in ("sigma 5", "varying", "louder"):
         noisy, told = (lines[f"{name}, {condition}"] for name in ("noisy input", "told"))
         # Both sides are rounded to a hundredth.
         assert float(told[at]) == pytest.approx(float(told[1]) - float(noisy[1]), abs=0.011)
