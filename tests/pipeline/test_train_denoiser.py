@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,28 @@ def pairs(folder: Path, **more: Any) -> dict[str, Any]:
     return {"sources": [source], **more}
 
 
+@pytest.fixture(scope="module")
+def made() -> dict[str, str]:
+    """What one test has made and the others only read, by name."""
+    return {}
+
+
 @pytest.fixture
-def corpus(tmp_path: Path, corpus_manifest: Callable[..., CorpusManifest]) -> str:
-    """36 patches of 16x16 through two generators, in both formats."""
-    manifest = corpus_manifest(
-        splits={"train": 1.0, "val": 0.0, "test": 0.0}, output={"rows_per_shard": 24}
-    )
-    build(manifest, inline=True, overwrite=False, style="quiet")
-    return manifest.output.path
+def corpus(made: dict[str, str], corpus_manifest: Callable[..., CorpusManifest]) -> str:
+    """36 patches of 16x16 through two generators, in both formats; not to be changed."""
+    if "corpus" not in made:
+        manifest = corpus_manifest(
+            splits={"train": 1.0, "val": 0.0, "test": 0.0}, output={"rows_per_shard": 24}
+        )
+        build(manifest, inline=True, overwrite=False, style="quiet")
+        made["corpus"] = manifest.output.path
+    return made["corpus"]
+
+
+@pytest.fixture
+def own_corpus(corpus: str, tmp_path: Path) -> str:
+    """A copy of it that a test may change."""
+    return shutil.copytree(corpus, str(tmp_path / "own"))
 
 
 @pytest.fixture
@@ -138,7 +153,6 @@ def test_training_lowers_the_loss_on_held_out_pairs(
 
 
 @pytest.mark.parametrize("kind", ["corpus", "pairs", "stream", "mixed"])
-@pytest.mark.parametrize("stop_at", [1, 4])
 def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(
     training: Make,
     corpus: str,
@@ -147,7 +161,6 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
-    stop_at: int,
 ) -> None:
     known = {
         "corpus": {"corpus": corpus},
@@ -159,34 +172,31 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bytes(
     whole = trained(training(inputs, name="whole", schedule=how))
     original = module.train
 
-    def stopped(*arguments: Any, **named: Any) -> Any:
-        original(*arguments, **named, stop_at=stop_at)
-        raise KeyboardInterrupt
+    def state(name: str) -> tuple[dict[str, Any], list[float]]:
+        saved = torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
+        log = (tmp_path / name / "log.jsonl").read_text().splitlines()
+        return saved["optimiser"]["state"], [json.loads(line)["loss"] for line in log]
 
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "train", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            trained(training(inputs, name="stopped", schedule=how))
-    again = trained(training(inputs, name="stopped", schedule=how))
-    assert again.weights.read_bytes() == whole.weights.read_bytes()
-    states = [
-        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)
-        for name in ("whole", "stopped")
-    ]
-    moments = [state["optimiser"]["state"] for state in states]
-    assert all(
-        torch.equal(value, moments[1][number][key])
-        for number, kept in moments[0].items()
-        for key, value in kept.items()
-    )
-    losses = [
-        [
-            json.loads(line)["loss"]
-            for line in (tmp_path / name / "log.jsonl").read_text().splitlines()
-        ]
-        for name in ("whole", "stopped")
-    ]
-    assert losses[0] == losses[1]
+    for stop_at in (1, 4):
+        name = f"stopped-{stop_at}"
+
+        def stopped(*arguments: Any, stop_at: int = stop_at, **named: Any) -> Any:
+            original(*arguments, **named, stop_at=stop_at)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "train", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                trained(training(inputs, name=name, schedule=how))
+        again = trained(training(inputs, name=name, schedule=how))
+        assert again.weights.read_bytes() == whole.weights.read_bytes()
+        (moments, losses), (other_moments, other_losses) = state("whole"), state(name)
+        assert all(
+            torch.equal(value, other_moments[number][key])
+            for number, kept in moments.items()
+            for key, value in kept.items()
+        )
+        assert losses == other_losses
 
 
 @pytest.mark.parametrize("step", [0, 7, 30])
@@ -224,9 +234,11 @@ def test_shares_of_a_batch_make_the_batch(
     inputs: list[dict[str, Any]] = [{"pairs": pairs(pair_folder)}]
     inputs += [{"corpus": corpus, "weight": 2.0}, {"stream": stream}] if kind == "mixed" else []
     manifest = training(inputs)
+    opened = [
+        denoising_batches(manifest, share).batches for share in (range(4), range(2), range(2, 4))
+    ]
     for step in range(4):
-        whole = batch(manifest, step)
-        parts = [batch(manifest, step, range(2)), batch(manifest, step, range(2, 4))]
+        whole, *parts = (one.batch(step) for one in opened)
         for name in ("clean", "noisy"):
             joined = torch.cat([getattr(part, name) for part in parts])
             assert torch.equal(joined, getattr(whole, name))
@@ -316,15 +328,15 @@ def test_a_folder_that_is_no_corpus_is_refused(training: Make, tmp_path: Path) -
         trained(training([{"corpus": str(tmp_path / "nothing")}]))
 
 
-def test_missing_and_altered_shards_are_refused(training: Make, corpus: str) -> None:
-    shard = sorted(Path(corpus).glob("hdf5/*.h5"))[1]
+def test_missing_and_altered_shards_are_refused(training: Make, own_corpus: str) -> None:
+    shard = sorted(Path(own_corpus).glob("hdf5/*.h5"))[1]
     good = shard.read_bytes()
     shard.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     with pytest.raises(ValueError, match=f"{shard.name} was altered"):
-        trained(training([{"corpus": corpus}]))
+        trained(training([{"corpus": own_corpus}]))
     shard.unlink()
     with pytest.raises(ValueError, match=f"{shard.name}: .* it is missing"):
-        trained(training([{"corpus": corpus}]))
+        trained(training([{"corpus": own_corpus}]))
 
 
 @pytest.mark.parametrize(
@@ -380,13 +392,17 @@ def test_pairs_of_unequal_size_are_refused(
 
 
 def test_a_folder_with_the_training_on_other_data_is_refused(
-    training: Make, corpus: str, corpus_manifest: Callable[..., CorpusManifest]
+    training: Make, own_corpus: str, corpus_manifest: Callable[..., CorpusManifest]
 ) -> None:
-    trained(training([{"corpus": corpus}]))
-    changed = corpus_manifest(seed=8, splits={"train": 1.0, "val": 0.0, "test": 0.0})
+    trained(training([{"corpus": own_corpus}]))
+    changed = corpus_manifest(
+        seed=8,
+        splits={"train": 1.0, "val": 0.0, "test": 0.0},
+        output={"path": own_corpus, "formats": ["hdf5"], "rows_per_shard": 72},
+    )
     build(changed, inline=True, overwrite=True, style="quiet")
     with pytest.raises(ValueError, match="data_sha256"):
-        trained(training([{"corpus": corpus}]))
+        trained(training([{"corpus": own_corpus}]))
 
 
 @pytest.mark.parametrize(
