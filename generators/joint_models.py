@@ -56,7 +56,9 @@ def domain_of(model: nn.Module) -> Domain:
 
 
 @torch.no_grad()
-def start_from(model: nn.Module, noise: Tensor, clean: Tensor, shots: ShotBatch) -> None:
+def start_from(
+    model: nn.Module, noise: Tensor, clean: Tensor, shots: ShotBatch, *, fitted: bool = True
+) -> None:
     """Bring a fresh model near the level of some noise.
 
     Args:
@@ -64,10 +66,15 @@ def start_from(model: nn.Module, noise: Tensor, clean: Tensor, shots: ShotBatch)
         noise: ``(B, C, H, W)``, about the right noise.
         clean: Same shape, about the right brightness.
         shots: Of the B rows.
+        fitted: Fit how a Noise Flow's level depends on brightness; else it starts with half of the
+            variance from either term, for noise and brightness too poor to be fitted: an offset
+            fitted to next to nothing makes every dark pixel impossible.
     """
     if isinstance(model, NLF):
         rough_start(model, signal=clean, variance=noise.square())
-    if isinstance(model, NoiseFlow):
+    if isinstance(model, NoiseFlow) and not fitted:
+        model.rough_start(noise, clean, model.labels(shots))
+    elif isinstance(model, NoiseFlow):
         model.warm_start(noise, clean, model.labels(shots))
 
 
@@ -87,11 +94,17 @@ def draw_from(model: nn.Module, normal: Tensor, clean: Tensor, shots: ShotBatch)
     if isinstance(model, NLF):
         return model.variance(clean, shots).sqrt() * normal
     if isinstance(model, NoiseFlow):
+        # The batch's own statistics, as in training: the running ones lag behind a model that has
+        # just begun to move, and an inverse with wrong statistics makes noise without bound. This
+        # batch must not count among them either, so they are put back.
         was_training = model.training
-        model.eval()  # norms take the running statistics, and do not count this batch among them
+        running = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        model.train()
         try:
             return model.decode(normal, clean, model.labels(shots))[0]
         finally:
+            for name, buffer in model.named_buffers():
+                buffer.copy_(running[name])
             model.train(was_training)
     raise TypeError(f"{type(model).__name__} is none of the noise models: noise-flow, nlf.")
 

@@ -140,6 +140,7 @@ class JointTask(NoiseTask):
     domain: Domain = "raw"
     either_domain: ClassVar[bool] = True
     channels_last: ClassVar[bool] = True
+    fits_first_guess: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -183,7 +184,9 @@ class JointTask(NoiseTask):
     def initialise(self, batch: TrainingBatch) -> None:
         """Start the noise model from a rough guess at the noise of the batch of step 0."""
         noise, clean = self.guess(batch)
-        start_from(self._network, noise, clean.clamp(0.0, 1.0), batch.shots)
+        start_from(
+            self._network, noise, clean.clamp(0.0, 1.0), batch.shots, fitted=self.fits_first_guess
+        )
 
     def loss(self, batch: TrainingBatch, step: int) -> Tensor:
         """Return ``nll + lambda * mse``, or the second term alone while pre-training."""

@@ -53,6 +53,7 @@ from generators.training import DataUse, TrainingBatch, TrainingSetup, image
 __all__ = ["R2RFlowTask"]
 
 _ALPHA = 0.5
+_PLAUSIBLE = 6.0  # robust deviations of a row's noise; no draw goes beyond
 _MEDIAN_OF_SQUARE = 0.454936  # of a standard normal number
 
 
@@ -70,6 +71,7 @@ class R2RFlowTask(JointTask):
     """
 
     uses: ClassVar[DataUse] = "single-noisy"
+    fits_first_guess: ClassVar[bool] = False  # edges are among its noise, noise in its brightness
 
     def __init__(
         self,
@@ -126,9 +128,13 @@ class R2RFlowTask(JointTask):
         median. Channels and rows are measured apart and averaged, so that bright and dark rows
         both count.
         """
-        noisy = image(batch, "noisy").double()
+        return self._deviation(image(batch, "noisy").double()).square().mean()
+
+    def _deviation(self, noisy: Tensor) -> Tensor:
+        """Return the robust deviation of each row and channel, ``(B, C, 1, 1)``."""
         squared = (noisy - surroundings(noisy)).square().flatten(2)
-        return squared.median(dim=2).values.mean() / (_MEDIAN_OF_SQUARE * 1.125)
+        found = squared.median(dim=2).values / (_MEDIAN_OF_SQUARE * 1.125)
+        return found.sqrt()[..., None, None]
 
     @torch.no_grad()
     def _draw(self, batch: TrainingBatch, step: int) -> Tensor:
@@ -140,4 +146,6 @@ class R2RFlowTask(JointTask):
         self._denoiser.train(was_training)
         rng = batch_rng(self._seed, step, "r2r-flow")
         normal = torch.from_numpy(rng.standard_normal(noisy.shape, dtype="float32"))
-        return draw_from(self._network, normal.to(noisy.device), clean, batch.shots)
+        drawn = draw_from(self._network, normal.to(noisy.device), clean, batch.shots)
+        bound = _PLAUSIBLE * self._deviation(noisy)
+        return torch.nan_to_num(drawn).clamp(-bound, bound)

@@ -220,6 +220,21 @@ class NoiseFlow(nn.Module):
         if isinstance(first, SignalScale):
             first.fit(*self._enter(noise.detach(), clean.detach()), labels)
 
+    def rough_start(self, noise: Tensor, clean: Tensor, labels: Labels) -> None:
+        """Start a signal-dependent first layer with half of the variance from either term.
+
+        Args:
+            noise: ``(B, 4, H, W)``.
+            clean: Same shape.
+            labels: Of the B rows.
+        """
+        first = self.layers[0]
+        if isinstance(first, SignalScale):
+            variance = max(float(noise.double().square().mean()), 1e-12)
+            brightness = max(float(clean.double().clamp(0.0, 1.0).mean()), 1e-3)
+            with torch.no_grad():
+                first.start_at(0.5 * variance / brightness, 0.5 * variance, labels)
+
     def _enter(self, noise: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         _check_shapes(noise, clean)
         return self._packed(noise), self._packed(clean.clamp(0.0, 1.0))
