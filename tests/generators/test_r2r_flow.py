@@ -162,3 +162,26 @@ def test_mistakes_are_named() -> None:
     batch = flat_batch(1)
     with pytest.raises(ValueError, match="noisy image"):
         task.loss(TrainingBatch(shots=batch.shots, labels=batch.labels), 0)
+
+
+def test_a_model_gone_wild_cannot_feed_itself_noise_without_bound() -> None:
+    task = make_task(noise_model="nlf")
+    table(task).set_levels({"S6_00800": NoiseLevel(1e-9, 100.0)})  # a deviation of 10 white levels
+    with torch.no_grad():
+        left = task.left_over(flat_batch(2), 0)
+    (noise,) = left.noise
+    # Six deviations, times 1 / alpha = 2, over sqrt(5), and the image's own noise besides.
+    assert float(noise.abs().max()) < 8 * STD
+
+
+def test_a_noise_flow_starts_with_dark_pixels_possible() -> None:
+    task = make_task()
+    task.initialise(flat_batch(0, rows=4))
+    model = task.module.get_submodule("noise_model")
+    dark = torch.zeros(1, 4, 16, 16)
+    shots = ShotBatch.same(1, camera="S6", iso=800)
+    labels = model.labels(shots)  # type: ignore[operator]
+    normal = standard_normal([1], (4, 16, 16), "noise")
+    with torch.no_grad():
+        deviation = float(model.decode(normal, dark, labels)[0].std())  # type: ignore[operator]
+    assert 0.5 * STD < deviation < STD  # half of the variance: 0.71 of the deviation
