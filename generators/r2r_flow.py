@@ -31,10 +31,10 @@ nothing. Of shown noise a share alpha^2 / (1 + alpha^2) is real and the rest the
 *shape* of the noise (skewness) is learnt worse than from two shots.
 
 **What keeps it from running away.** The model's own draws come back to it, so two things are
-bounded: a draw lies within six robust deviations of its row's noise, and a Noise Flow starts with half of
-the variance from either term instead of a fit, because an offset fitted to noise and brightness as
-poor as one image shows them makes dark pixels impossible. Still, the level that it finds holds the
-denoiser's squared error, and the two train each other: pre-train for long.
+bounded: a draw lies within six robust deviations of its row's noise, and a Noise Flow starts with
+half of the variance from either term instead of a fit, because an offset fitted to noise and
+brightness as poor as one image shows them makes dark pixels impossible. Still, the level that it
+finds holds the denoiser's squared error, and the two train each other: pre-train for long.
 
 Sources: Maleky et al. 2022, "Noise2NoiseFlow" (CVPR), section 4.4; Pang et al. 2021,
 "Recorrupted-to-Recorrupted: Unsupervised Deep Learning for Image Denoising" (CVPR), eq. 6-9.
