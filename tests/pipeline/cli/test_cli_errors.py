@@ -109,7 +109,7 @@ def test_an_interrupt_exits_with_130_and_says_whether_a_run_goes_on(
     [
         ("rum", "Did you mean 'run'?"),
         ("Verfy", "Did you mean 'verify'?"),
-        ("xyzzy", "There are run, plan, verify, inspect, sample, audit, models, import-weights,"),
+        ("xyzzy", "There are run, plan, verify, inspect, sample, denoise, audit, models,"),
         ("a\x1bb", r"No such command 'a\x1bb'."),
     ],
 )
