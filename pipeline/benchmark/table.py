@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.benchmark.places import Place
 from pipeline.benchmark.ranking import Interval, Resampling
 from pipeline.benchmark.rows import RowKind, RowResult
-from pipeline.benchmark.testing import CONVENTION
+from pipeline.benchmark.scoring import CONVENTION
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.metrics.quality import QUALITY_CONVENTIONS
 

@@ -17,7 +17,7 @@ from pipeline.benchmark.corpora import Part, candidate_corpus, made, seconds_of
 from pipeline.benchmark.fidelity import measure_fidelity
 from pipeline.benchmark.places import Place, load_places
 from pipeline.benchmark.rows import Row, RowResult, SeedResult
-from pipeline.benchmark.testing import score_noisy, score_places, score_told
+from pipeline.benchmark.scoring import score_noisy, score_places, score_told
 from pipeline.canonical import sha256_of
 from pipeline.corpus import CorpusIndex
 from pipeline.manifest.benchmark import BenchmarkManifest

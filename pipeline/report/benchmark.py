@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from pipeline.benchmark.places import Place
 from pipeline.benchmark.rows import RowResult
+from pipeline.benchmark.scoring import CONVENTION
 from pipeline.benchmark.table import RankedRow, Ranking
-from pipeline.benchmark.testing import CONVENTION
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.metrics.base import Array
 from pipeline.metrics.quality import QUALITY_CONVENTIONS, psnr
