@@ -60,6 +60,7 @@ def test_the_estimate_is_the_image_less_what_the_network_predicts() -> None:
     for config, expected in (
         ({"clamp": True}, (noisy - noise).clamp(0, 1)),
         ({"residual": False}, noise),
+        ({"residual_scale": 0.25}, noisy - 0.25 * noise),
     ):
         values = {**made.config.to_dict(), **config}
         other = DnCNN(DnCNNConfig.from_dict(values)).eval()
@@ -95,6 +96,8 @@ def test_without_norms_the_initial_network_keeps_the_scale() -> None:
         ({"depth": True}, "depth .* it is True"),
         ({"bias": "some"}, "bias must be one of all, first, first-and-last, none; it is 'some'"),
         ({"bn_eps": 0.0}, "bn_eps must be > 0"),
+        ({"residual_scale": 0.0}, r"residual_scale must be finite and > 0; it is 0\.0"),
+        ({"residual_scale": 0.1, "residual": False}, "residual_scale 0.1 needs residual: true"),
         ({"bn_momentum": 2.0}, r"bn_momentum must be in \(0, 1\]"),
     ],
 )
