@@ -22,10 +22,10 @@ norm subtracts it again). Initial weights are those of Noise2NoiseFlow's pretrai
 kernels, norm weights N(0, 2 / (9 width)) clipped to 0.025; without norms, He's normal weights.
 
 ``residual_scale`` multiplies what the network predicts; the field's arrangements have 1. A network
-without norms predicts values of order 1 at first and moves by the learning rate in every step, which
-is more than mild camera noise is strong (4 of 255): it spends a short training on finding the scale.
-With a scale near the noise's standard deviation it starts there. (Lim et al. 2017, "Enhanced deep
-residual networks for single image super-resolution", CVPR workshops, scale each residual block.)
+without norms predicts values of order 1 at first and moves by the learning rate in every step, more
+than mild camera noise is strong (4 of 255): it spends a short training on finding the scale. With a
+scale near the noise's standard deviation it starts there. (Lim et al. 2017, "Enhanced deep residual
+networks for single image super-resolution", CVPR workshops, scale each residual block.)
 """
 
 from __future__ import annotations
@@ -91,11 +91,13 @@ class DnCNNConfig:
         if not self.bn_eps > 0:
             raise ValueError(f"bn_eps must be > 0; it is {self.bn_eps!r}.")
         if not (self.residual_scale > 0 and math.isfinite(self.residual_scale)):
-            raise ValueError(f"residual_scale must be finite and > 0; it is {self.residual_scale!r}.")
+            raise ValueError(
+                f"residual_scale must be finite and > 0; it is {self.residual_scale!r}."
+            )
         if self.residual_scale != 1 and not self.residual:
             raise ValueError(
-                f"residual_scale {self.residual_scale} needs residual: true; a network that predicts "
-                "the image must reach white."
+                f"residual_scale {self.residual_scale} needs residual: true; a network that "
+                "predicts the image must reach white."
             )
         if not 0 < self.bn_momentum <= 1:
             raise ValueError(f"bn_momentum must be in (0, 1]; it is {self.bn_momentum!r}.")
