@@ -92,10 +92,14 @@ def run_benchmark(manifest: BenchmarkManifest, *, source: str, style: Style) -> 
         update={"output": manifest.output.model_copy(update={"path": str(folder)})}
     )
     rows = rows_of(manifest, bm3d=_bm3d(manifest))
-    load_generators(manifest.generators, precision=manifest.resources.precision)
+    loaded = load_generators(
+        [row.spec for row in rows if row.spec is not None], precision=manifest.resources.precision
+    )
+    revisions = {each.spec.key: each.generator.revision for each in loaded}
+    del loaded  # corpora load their own
     with run_lock(str(folder)):
         real = _real(manifest, style)
-        bench = Workbench(manifest, folder, real, source, style)
+        bench = Workbench(manifest, folder, real, source, style, revisions)
         results: list[tuple[RowResult, dict[int, Array]]] = []
         page = None
         for number, row in enumerate(rows):

@@ -16,7 +16,7 @@ from generators.weights_file import find, load_header, sha256_of_file
 from pipeline.benchmark.corpora import Part, candidate_corpus, made, seconds_of
 from pipeline.benchmark.fidelity import measure_fidelity
 from pipeline.benchmark.places import Place, load_places
-from pipeline.benchmark.rows import Row, RowResult, SeedResult
+from pipeline.benchmark.rows import Row, RowResult, SeedResult, rows_of
 from pipeline.benchmark.scoring import score_noisy, score_places, score_told
 from pipeline.canonical import sha256_of
 from pipeline.corpus import CorpusIndex
@@ -63,6 +63,7 @@ class Workbench:
         real: See :class:`Real`.
         source: Where the manifest is, for the cards of the weights.
         style: How progress is shown.
+        revisions: Of each generator, by its name in the ranking.
     """
 
     manifest: BenchmarkManifest
@@ -70,6 +71,7 @@ class Workbench:
     real: Real
     source: str
     style: Style
+    revisions: Mapping[str, int]
     trained_on: dict[str, str] = field(default_factory=dict)
 
     def fingerprint(self, row: Row) -> str:
@@ -77,9 +79,8 @@ class Workbench:
         manifest = self.manifest
         what: dict[str, Any] = {
             "kind": row.kind,
-            "spec": row.spec.model_dump(mode="json") if row.spec else None,
+            "generators": [self._identity(spec) for spec in self._specs(row)],
             "shares": dict(row.shares),
-            "weights": "" if row.spec is None else _weights_sha256(row.spec),
             "plans": {part: index.plan_sha256 for part, index in self.real.indexes.items()},
             "places": [place.uri.rpartition("/")[2] for place in self.real.places],
         }
@@ -88,10 +89,6 @@ class Workbench:
             what["schedule"] = manifest.schedule.model_dump(mode="json")
             what["seeds"] = manifest.seeds
             what["precision"] = manifest.resources.precision
-        if row.shares:
-            parts = [self.manifest.generators[i] for i in self._positions(row)]
-            what["parts"] = [spec.model_dump(mode="json") for spec in parts]
-            what["parts_weights"] = [_weights_sha256(spec) for spec in parts]
         return sha256_of(what)
 
     def make(self, row: Row) -> tuple[RowResult, dict[int, Array]]:
@@ -198,8 +195,6 @@ class Workbench:
 
     def _noise_of(self, name: str) -> None:
         """Make the patches of a row that a mixture needs, if they are not there yet."""
-        from pipeline.benchmark.rows import rows_of
-
         row = next(row for row in rows_of(self.manifest, bm3d=False) if row.name == name)
         if row.spec is None:
             self.trained_on[name] = self.real.folders["train"]
@@ -270,9 +265,15 @@ class Workbench:
             batches=_CURVE_BATCHES,
         )
 
-    def _positions(self, row: Row) -> list[int]:
-        keys = [spec.key for spec in self.manifest.generators]
-        return sorted(keys.index(name) for name in row.shares if name in keys)
+    def _specs(self, row: Row) -> list[GeneratorSpec]:
+        """Return the generators whose noise a row is trained on."""
+        if row.spec is not None:
+            return [row.spec]
+        rows = {row.name: row for row in rows_of(self.manifest, bm3d=False)}
+        return [spec for name in row.shares if (spec := rows[name].spec) is not None]
+
+    def _identity(self, spec: GeneratorSpec) -> list[Any]:
+        return [spec.model_dump(mode="json"), self.revisions[spec.key], _weights_sha256(spec)]
 
     def _channels(self) -> int:
         return int(self.real.places[0].clean.shape[2])

@@ -213,7 +213,7 @@ def test_a_place_without_any_noise_keeps_the_scores_finite(
     assert max(saved["seeds"][0]["psnr"]) == 100.0
 
 
-def test_a_mixture_is_another_one_when_the_weights_of_its_parts_change(
+def test_a_mixture_is_another_one_when_its_parts_are_made_otherwise(
     benchmark: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generators = [{"name": "naflow", "weights": "naflow-simulated"}]
@@ -221,9 +221,13 @@ def test_a_mixture_is_another_one_when_the_weights_of_its_parts_change(
         generators=generators, mixtures=[{"name": "both", "shares": {"real": 1, "naflow": 1}}]
     )
     real = work.Real(folders={}, indexes={}, sides={}, places=[], shown=[])
-    bench = work.Workbench(manifest, Path(), real, "", "quiet")
+    bench = work.Workbench(manifest, Path(), real, "", "quiet", {"naflow": 2})
     mixture = rows_of(manifest, bm3d=False)[-1]
     before = bench.fingerprint(mixture)
+    bench.revisions = {"naflow": 3}
+    assert bench.fingerprint(mixture) != before
+    bench.revisions = {"naflow": 2}
+    assert bench.fingerprint(mixture) == before
     monkeypatch.setattr(work, "sha256_of_file", lambda path: "trained again")
     assert bench.fingerprint(mixture) != before
 
