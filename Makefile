@@ -23,7 +23,7 @@ demo: $(VENV)/.installed ## install, then make a small noisy corpus from bundled
 	$(BIN)/noisemill run quickstart
 
 test: $(VENV)/.installed-dev ## install, then run every test that needs no GPU
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: $(VENV)/.installed-dev ## format, lint, types, import directions
 	$(BIN)/ruff format --check .

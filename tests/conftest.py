@@ -17,6 +17,14 @@ import pytest
 DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, and those that need Ray with the one cluster."""
+    for item in items:
+        ray = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if ray else item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real photographs; tests that need it are skipped where it is absent."""
