@@ -38,7 +38,8 @@ def canonical_json(value: Any) -> str:
 
 def sha256_of(value: Any) -> str:
     """Return the SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    # A YAML file can hold half a surrogate pair, which has no UTF-8.
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def scalar_fields(cls: Any) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.canonical import sha256_of
 from pipeline.manifest.bundled import bundled_names, read_manifest_text
 from pipeline.manifest.check import check
 from pipeline.manifest.mistakes import ManifestError, Mistake
@@ -22,7 +21,6 @@ __all__ = [
     "ManifestError",
     "Mistake",
     "bundled_names",
-    "canonical_json",
     "load_manifest",
 ]
 
@@ -35,7 +33,7 @@ class LoadedManifest:
         manifest: The checked manifest, defaults filled in.
         path: Where its file is.
         data: What the file says after expansion and overrides, without defaults; JSON values only.
-        sha256: SHA-256 of :func:`canonical_json` of ``data``, hexadecimal.
+        sha256: SHA-256 of the canonical JSON of ``data``, hexadecimal.
         tree: Where everything stands, for mistakes that are found later; ``None`` if not known.
     """
 
@@ -56,16 +54,6 @@ class LoadedManifest:
         """
         tree = self.tree or Tree(self.path)
         return tree.mistake(path, found, expected=expected, hint=hint)
-
-
-def canonical_json(data: Mapping[str, Any]) -> str:
-    """Return the one JSON text of some data: keys sorted, no blanks, ASCII only.
-
-    Example:
-        >>> canonical_json({"b": [1, 2.0], "a": "x"})
-        '{"a":"x","b":[1,2.0]}'
-    """
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def load_manifest(
@@ -97,7 +85,10 @@ def load_manifest(
     manifest, mistakes = check(tree)
     if manifest is None:
         raise ManifestError(mistakes)
-    digest = hashlib.sha256(canonical_json(tree.data).encode()).hexdigest()
     return LoadedManifest(
-        manifest=manifest, path=source.path, data=tree.data, sha256=digest, tree=tree
+        manifest=manifest,
+        path=source.path,
+        data=tree.data,
+        sha256=sha256_of(tree.data),
+        tree=tree,
     )

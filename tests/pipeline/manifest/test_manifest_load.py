@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 from pathlib import Path
 
 import pytest
 
-from pipeline.manifest.load import ManifestError, Mistake, canonical_json, load_manifest
+from pipeline.canonical import canonical_json, sha256_of
+from pipeline.manifest.load import ManifestError, Mistake, load_manifest
 from pipeline.manifest.models import CorpusManifest, TrainGeneratorManifest
 
 GOOD = """\
@@ -55,7 +55,7 @@ def test_a_good_manifest_is_checked_and_keeps_its_data(tmp_path: Path) -> None:
     assert loaded.data["output"] == {"path": "out/x", "bytes_per_shard": "64MB"}
     assert loaded.path == str(tmp_path / "m.yaml")
     assert json.loads(canonical_json(loaded.data)) == loaded.data
-    assert loaded.sha256 == hashlib.sha256(canonical_json(loaded.data).encode()).hexdigest()
+    assert loaded.sha256 == sha256_of(loaded.data)
 
 
 def test_the_hash_follows_the_content_and_not_the_writing(tmp_path: Path) -> None:
