@@ -129,6 +129,7 @@ def _write_pairs(folder: Path, count: int, side: int) -> Path:
     (folder / "noisy").mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(sorted((folder / "clean").glob("*.png"))):
         clean = cv2.imread(str(path))
+        assert clean is not None, path
         noise = stream_rng(number, "noise").normal(0.0, 8.0, clean.shape)
         noisy = np.clip(np.rint(clean + noise), 0, 255).astype(np.uint8)
         cv2.imwrite(str(folder / "noisy" / path.name), noisy, [cv2.IMWRITE_PNG_COMPRESSION, 1])

@@ -93,9 +93,15 @@ def _pngs(files: Sequence[tuple[str, str]], order: Sequence[int]) -> Callable[[]
         for start in range(0, len(order) - _BATCH + 1, _BATCH):
             chosen = [files[i] for i in order[start : start + _BATCH]]
             for side in (0, 1):
-                stacked([cv2.imread(pair[side], cv2.IMREAD_COLOR_RGB) for pair in chosen])
+                stacked([_decoded(pair[side]) for pair in chosen])
 
     return read
+
+
+def _decoded(path: str) -> Any:
+    pixels = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
+    assert pixels is not None, path
+    return pixels
 
 
 def _datasets(root: Path, cache: Path, order: Sequence[int]) -> Callable[[], None] | None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ from generators.noise2noise_flow import Noise2NoiseFlowTask
 from generators.seeds import batch_rng, patch_seed
 from generators.sensor import SENSORS, Sensor
 from generators.shots import ShotBatch, configuration_name
-from generators.training import TrainingBatch
+from generators.training import TrainingBatch, image
 from pipeline.images import read_pixels
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -117,7 +118,7 @@ def joint(
     )
     sensor = SENSORS[camera]
     task.module.train()
-    task.module.get_submodule("denoiser").to(memory_format=torch.channels_last)
+    task.module.get_submodule("denoiser").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     task.initialise(draw(raws, sensor, camera, isos, 0)[0])
     optimiser = torch.optim.Adam(task.module.parameters(), lr=args.rate)
     plan = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, args.steps)
@@ -125,7 +126,7 @@ def joint(
     for step in range(args.steps):
         optimiser.zero_grad(set_to_none=True)
         loss = task.loss(draw(raws, sensor, camera, isos, step)[0], step)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         plan.step()
         if step % max(1, args.steps // 10) == 0:
@@ -143,7 +144,7 @@ def error_of(
     sums = torch.zeros(2, 2)
     for step in range(20):
         batch, clean = draw(raws, SENSORS[camera], camera, [iso], 10**6 + step)
-        error = (task.denoise(batch.noisy).clamp(0, 1) - clean).square()
+        error = (task.denoise(image(batch, "noisy")).clamp(0, 1) - clean).square()
         relative = error / (level.beta1 * clean + level.beta2)
         for row, part in enumerate((clean < 0.05, clean >= 0.05)):
             sums[row] += torch.stack([relative[part].sum(), part.sum()])
@@ -187,7 +188,7 @@ def main() -> None:
     if not args.steps:
         return
     task = joint(raws, args.camera, args.isos, args)
-    model = task.module.get_submodule("noise_model")
+    model: Any = task.module.get_submodule("noise_model")
     for iso in args.isos:
         true = sensor_noise_level(SENSORS[args.camera], iso)
         found = model.levels()[configuration_name(args.camera, iso)]

@@ -31,6 +31,7 @@ from denoisers.ensembles import flip_ensemble, monte_carlo
 from generators.seeds import patch_seed
 from pipeline.evaluate import PairBlock, pair_blocks
 from pipeline.images import read_pixels
+from pipeline.manifest.base import Split
 from pipeline.manifest.models import PairsSource, Splits
 from pipeline.metrics.quality import psnr
 from pipeline.sources import scan
@@ -49,7 +50,7 @@ class Score:
     psnr: float
 
 
-def blocks_of(folder: str, split: str, size: int) -> list[PairBlock]:
+def blocks_of(folder: str, split: Split, size: int) -> list[PairBlock]:
     """Return the blocks of a split's scenes."""
     source = PairsSource(type="pairs", path=folder, metadata="metadata.csv", only=[split])
     return list(pair_blocks(scan([source], Splits()).records, read_pixels, size=size))

@@ -27,6 +27,7 @@ from generators.naflow.sampling import NAFlowGenerator
 from generators.weights_file import find
 from pipeline.evaluate import BlockScore, PairBlock, evaluate_blocks, is_sound, pair_blocks
 from pipeline.images import read_pixels
+from pipeline.manifest.base import Split
 from pipeline.manifest.models import PairsSource, Splits
 from pipeline.metrics import akld
 from pipeline.sources import scan
@@ -69,7 +70,7 @@ ROWS = (
 )
 
 
-def blocks_of(folder: str, split: str = "val") -> list[PairBlock]:
+def blocks_of(folder: str, split: Split = "val") -> list[PairBlock]:
     """Return the blocks of a split's scenes."""
     source = PairsSource(type="pairs", path=folder, metadata="metadata.csv", only=[split])
     return list(pair_blocks(scan([source], Splits()).records, read_pixels))
