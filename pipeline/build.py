@@ -11,7 +11,6 @@ and ends with the same bytes.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from pipeline.manifest.models import CorpusManifest
 from pipeline.plan import Plan, PlannedShard, make_plan
 from pipeline.progress import Display, Style, Tally, tell
 from pipeline.recipe import LoadedGenerator, load_generators, recipe_sha256
-from pipeline.records import Reject
+from pipeline.reject_budget import RejectBudget, check_photographs
 from pipeline.resources import crew_for, local_machine
 from pipeline.resume import Resumed, look_at_output, refuse_foreign, remember_plan
 from pipeline.sinks import SinkOptions
@@ -37,15 +36,7 @@ from pipeline.stages.work import CutTask
 from pipeline.stages.write import WriteStage
 from pipeline.version import __version__
 
-__all__ = ["Prepared", "RejectBudgetError", "Result", "build", "inline_stages", "prepare"]
-
-
-# Reasons of rejects that the manifest asks for: patches.min_texture and the source's audit.
-_ASKED_FOR = ("flat", "audit")
-
-
-class RejectBudgetError(RuntimeError):
-    """More was refused than the manifest allows; the message lists the reasons."""
+__all__ = ["Prepared", "Result", "build", "inline_stages", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +101,20 @@ def build(manifest: CorpusManifest, *, inline: bool, overwrite: bool, style: Sty
         )
     refuse_foreign(root)
     ready = prepare(manifest)
-    _check_images(ready)
+    check_photographs(ready.plan.rejects, len(ready.plan.records), manifest.limits.max_rejected)
     with run_lock(root):
         resumed = look_at_output(root, ready.plan, manifest, overwrite=overwrite)
         remember_plan(root, ready.plan, manifest)
         records = dict(resumed.done)
         missing = [shard for shard in ready.plan.shards if shard.index not in records]
         tell(style, _what_is_to_do(ready, missing))
-        budget = _Budget(ready.plan.patches, manifest.limits.max_rejected)
-        budget.add(*records.values())
+        budget = RejectBudget(ready.plan.patches, manifest.limits.max_rejected)
+        budget.add(reject for record in records.values() for reject in record.rejects)
         # Closed at once where it ends early, so that Ray stops before anything is told.
         with closing(_run(ready, missing, resumed, inline=inline, style=style)) as running:
             for record in running:
                 records[record.index] = record
-                budget.add(record)
+                budget.add(record.rejects)
         seconds = time.monotonic() - started
         ordered = [records[shard.index] for shard in ready.plan.shards]
         index, report = finish(ready.manifest, ready.loaded, ready.plan, ordered, seconds=seconds)
@@ -242,52 +233,4 @@ def _write_stage(ready: Prepared) -> WriteStage:
             hdf5_compression=output.hdf5_compression,
         ),
         plan_sha256=ready.plan.sha256,
-    )
-
-
-class _Budget:
-    """Refused patches against the budget; what the manifest asked to leave out is free.
-
-    Args:
-        planned: Patches of the plan.
-        limit: Largest fraction that may be refused.
-    """
-
-    def __init__(self, planned: int, limit: float) -> None:
-        self.planned, self.limit = planned, limit
-        self.rejects: list[Reject] = []
-        self.lost = 0
-
-    def add(self, *records: ShardRecord) -> None:
-        """Count shards.
-
-        Raises:
-            RejectBudgetError: If too much was refused.
-        """
-        found = [r for record in records for r in record.rejects if r.reason not in _ASKED_FOR]
-        self.rejects += found
-        self.lost += sum(reject.patches for reject in found)
-        what = f"{self.lost} of {self.planned} patches"
-        _refuse(self.rejects, self.lost / self.planned, self.limit, what)
-
-
-def _check_images(ready: Prepared) -> None:
-    """Stop before anything is made if too many photographs were refused while planning."""
-    refused = ready.plan.rejects
-    seen = len(ready.plan.records) + len(refused)
-    what = f"{len(refused)} of {seen} photographs"
-    _refuse(refused, len(refused) / seen, ready.manifest.limits.max_rejected, what)
-
-
-def _refuse(rejects: Sequence[Reject], share: float, budget: float, what: str) -> None:
-    if share <= budget:
-        return
-    counts = Counter(reject.reason for reject in rejects)
-    reasons = ", ".join(f"{reason}: {count}" for reason, count in counts.most_common())
-    examples = "".join(f"\n  {r.uri}: {r.detail}" for r in rejects[:10])
-    more = f"\n  ... and {len(rejects) - 10} more" if len(rejects) > 10 else ""
-    raise RejectBudgetError(
-        f"{what} were refused ({reasons}), more than limits.max_rejected = {budget:g} allows. "
-        "Mend or leave out the inputs, or raise the limit; finished shards are kept."
-        f"{examples}{more}"
     )

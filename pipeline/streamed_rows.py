@@ -26,6 +26,7 @@ from pipeline.build import Prepared, inline_stages, prepare, task_for
 from pipeline.manifest.models import CorpusManifest
 from pipeline.plan import PlannedShard
 from pipeline.recipe import LoadedGenerator
+from pipeline.reject_budget import RejectBudget, check_photographs
 from pipeline.stages.quantise import quantise, to_unit
 from pipeline.stages.work import CutShard
 from pipeline.training.pair_rows import Crops, random_crops, stacked, unlabelled
@@ -54,6 +55,8 @@ class StreamedRows:
 
     Raises:
         ValueError: If the manifest cannot be carried out, or lacks the split or a generator.
+        RejectBudgetError: If more photographs or patches are refused than it allows; patches that
+            are cut later, in windows, are counted then.
         FileNotFoundError: If a source or weights do not exist.
     """
 
@@ -69,6 +72,8 @@ class StreamedRows:
         device: str,
     ) -> None:
         self.ready: Prepared = prepare(manifest)
+        plan, limit = self.ready.plan, manifest.limits.max_rejected
+        check_photographs(plan.rejects, len(plan.records), limit)
         self._crops, self._twice = crops, twice
         self._shards = _choose(self.ready, split, generators)
         self._cut, generate = inline_stages(self.ready)
@@ -81,6 +86,8 @@ class StreamedRows:
         self.records = records
         self.sources = {record.sha256: record.scene for record in records}
         # Generators make float32 of whatever type the photographs have; 16 bits are the usual most.
+        self._budget = RejectBudget(sum(map(len, self._shards)), limit)
+        self._counted: set[int] = set()
         patch = 2 * manifest.patches.size**2 * self.channels
         self._windows: Windows[CutShard] = Windows(
             [len(shard) for shard in self._shards],
@@ -118,6 +125,9 @@ class StreamedRows:
 
     def _load(self, number: int) -> CutShard:
         cut = self._cut(task_for(self.ready, self._shards[number]))
+        if number not in self._counted:  # a window comes back in every epoch
+            self._counted.add(number)
+            self._budget.add(cut.rejects)
         if not len(cut.rows):
             reasons = "; ".join(f"{r.uri}: {r.detail}" for r in cut.rejects[:3])
             raise ValueError(

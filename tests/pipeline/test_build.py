@@ -19,10 +19,11 @@ import pytest
 
 import pipeline.build as build_module
 import pipeline.finish as finish_module
-from pipeline.build import RejectBudgetError, Result, build
+from pipeline.build import Result, build
 from pipeline.corpus import load_corpus
 from pipeline.lock import run_lock
 from pipeline.manifest.models import CorpusManifest
+from pipeline.reject_budget import RejectBudgetError
 from pipeline.resume import ManifestChangedError, NotACorpusError
 from pipeline.storage import StorageError, list_files
 from pipeline.verify import verify

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pipeline.train_denoiser as module
 from generators.weights_file import load_weights
 from pipeline.build import build
 from pipeline.manifest.models import CorpusManifest, TrainDenoiserManifest
+from pipeline.reject_budget import RejectBudgetError
 from pipeline.train_denoiser import train_denoiser
 from pipeline.train_denoiser_data import denoising_batches
 from tests.contracts.command import noisemill
@@ -285,6 +287,23 @@ def test_a_stream_has_new_noise_in_every_visit_and_the_same_in_the_same_step(
     assert len(noise) == 36
     assert all(len(kinds) == 3 for kinds in noise.values())
     assert bool(((found.noisy * 255).round() / 255 == found.noisy).all())  # type: ignore[operator]
+
+
+def test_a_stream_refuses_as_much_as_its_manifest_allows_and_no_more(
+    training: Make, corpus_manifest: Callable[..., CorpusManifest], photo_folder: Path
+) -> None:
+    # Cut off behind its header, a photograph is planned with and fails when it is read.
+    damaged = photo_folder / "b.png"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    for limit, fits in ((0.2, False), (0.5, True)):
+        manifest = corpus_manifest(limits={"max_rejected": limit})
+        path = photo_folder.parent / f"{limit}.yaml"
+        path.write_text(yaml.safe_dump(manifest.model_dump(mode="json", exclude_none=True)))
+        kept = training([{"stream": str(path), "split": None}])
+        with (
+            nullcontext() if fits else pytest.raises(RejectBudgetError, match="max_rejected = 0.2")
+        ):
+            denoising_batches(kept, range(4))
 
 
 @pytest.mark.parametrize("kind", ["corpus", "stream"])
