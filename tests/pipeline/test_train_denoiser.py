@@ -301,7 +301,9 @@ def test_a_stream_refuses_as_much_as_its_manifest_allows_and_no_more(
         path.write_text(yaml.safe_dump(manifest.model_dump(mode="json", exclude_none=True)))
         kept = training([{"stream": str(path), "split": None}])
         with (
-            nullcontext() if fits else pytest.raises(RejectBudgetError, match="max_rejected = 0.2")
+            nullcontext()
+            if fits
+            else pytest.raises(RejectBudgetError, match=r"max_rejected = 0\.2")
         ):
             denoising_batches(kept, range(4))
 
