@@ -104,6 +104,15 @@ class Ranking:
     rows: Sequence[RankedRow]
     failed: Sequence[RowResult] = field(default_factory=list)
 
+    @property
+    def above_real(self) -> list[str]:
+        """Generators whose denoiser is better than the one trained on real noise, beyond doubt.
+
+        Real noise is the upper bound of a training that is long enough; such rows say that this
+        one was not.
+        """
+        return [row.name for row in self.rows if row.rank and row.gap and row.gap.low > 0]
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         data = asdict(self)
@@ -199,6 +208,9 @@ def ranking_markdown(ranking: Ranking) -> str:
         f"{ranking.convention} ({how}). Intervals: 95 %, {ranking.draws:,} resamples of {what} "
         "and seeds. `=`: not told from the generator above.",
     ]
+    if ranking.above_real:
+        above = ", ".join(ranking.above_real)
+        lines += ["", f"Better than real noise, which a longer training would not allow: {above}."]
     return "\n".join(lines)
 
 

@@ -159,14 +159,14 @@ def _fidelity_chart(rows: Sequence[RankedRow]) -> Markup | None:
         return None
     figure, both = new_figure(2, width=6.8)
     for axes, key, name in zip(both, ("kld", "akld"), ("KLD, nats", "AKLD, nats"), strict=True):
-        for number, row in enumerate(drawn):
+        for row in drawn:
             assert row.fidelity is not None
             assert row.gap is not None
             x, y = max(float(row.fidelity[key]), 1e-4), row.gap.mean
-            axes.plot(x, y, "o", color=PALETTE[0], markersize=4)
-            above = 3 if number % 2 else -8
+            # A name beside each point would lie over its neighbours'.
+            axes.plot(x, y, "o", color=PALETTE[0], markersize=11)
             axes.annotate(
-                row.name, (x, y), fontsize=6.5, xytext=(3, above), textcoords="offset points"
+                str(row.rank), (x, y), fontsize=6.5, color="white", ha="center", va="center"
             )
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter("")
