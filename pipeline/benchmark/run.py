@@ -99,6 +99,8 @@ def run_benchmark(manifest: BenchmarkManifest, *, source: str, style: Style) -> 
     del loaded  # corpora load their own
     with run_lock(str(folder)):
         real = _real(manifest, style)
+        if manifest.bm3d is None and real.places[0].domain == "raw":
+            rows = [row for row in rows if row.kind != "bm3d"]  # it denoises pictures only
         bench = Workbench(manifest, folder, real, source, style, revisions)
         results: list[tuple[RowResult, dict[int, Array]]] = []
         page = None

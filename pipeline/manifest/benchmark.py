@@ -137,7 +137,9 @@ class BenchmarkManifest(Model):
         default=None, description="Report test places of at least this ISO apart, too."
     )
     bm3d: bool | None = Field(
-        default=None, description="Whether BM3D is a row; where it is installed, if absent."
+        default=None,
+        description="Whether BM3D is a row; if absent, where it is installed and the pairs are "
+        "no raw.",
     )
     intervals: Annotated[int, Field(ge=100)] = Field(
         default=2000, description="Resamples behind each 95 % interval."
