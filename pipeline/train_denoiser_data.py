@@ -24,7 +24,7 @@ from pipeline.manifest.models import (
     TrainingData,
     Validation,
 )
-from pipeline.sources import photographs_of, scan_for_training
+from pipeline.sources import photographs_behind, photographs_of, scan_for_training
 from pipeline.storage import read_bytes
 from pipeline.streamed_rows import StreamedRows
 from pipeline.train_data import check_held_out, make_batches
@@ -197,7 +197,7 @@ def _corpus(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
         rows=rows,
         about=about,
         identity=f"corpus {sha256_of(used)}",
-        sources=reservoir.sources,
+        sources=photographs_behind(index, reservoir.origins) | reservoir.sources,
     )
 
 

@@ -19,8 +19,9 @@ from pipeline.manifest.models import (
     Splits,
 )
 from pipeline.records import ImageRecord
+from pipeline.sources.ancestry import photographs_behind, photographs_of
 from pipeline.sources.base import Scan, duplicate
-from pipeline.sources.corpus import photographs_of, scan_corpus
+from pipeline.sources.corpus import scan_corpus
 from pipeline.sources.images import scan_images
 from pipeline.sources.mosaics import scan_mosaics
 from pipeline.sources.noisy_pairs import scan_noisy_pairs
@@ -33,6 +34,7 @@ from pipeline.sources.views import load_training_views
 __all__ = [
     "Scan",
     "load_training_views",
+    "photographs_behind",
     "photographs_of",
     "scan",
     "scan_for_training",

@@ -27,7 +27,7 @@ from pipeline.sinks import FileRecord, open_shard
 from pipeline.sources.base import UNSPECIFIED, Scan, label_of
 from pipeline.storage import DatasetError, StorageError, join, sha256_file
 
-__all__ = ["photographs_of", "scan_corpus"]
+__all__ = ["absolute_root", "scan_corpus"]
 
 _COLUMNS = ("camera", "iso", "scene", "split", "domain")
 _BATCH = 256
@@ -54,7 +54,7 @@ def scan_corpus(source: CorpusSource, splits: Splits) -> Scan:
         DatasetError: If its index cannot be understood.
         ValueError: If no row is in the wanted splits.
     """
-    root = _absolute(source.path)
+    root = absolute_root(source.path)
     index = load_corpus(root)
     files = [
         _choose(shard.files)
@@ -83,29 +83,7 @@ def scan_corpus(source: CorpusSource, splits: Splits) -> Scan:
     return scan
 
 
-def photographs_of(source: CorpusSource) -> dict[str, str]:
-    """Return the photographs that a corpus's rows were cut from: SHA-256 to URI.
-
-    A record of a row has the checksum of its patch, which no photograph has; whether a photograph
-    is behind it, only this tells. Damaged shards are left out, as :func:`scan_corpus` does.
-
-    Raises:
-        FileNotFoundError: If the folder is not a corpus.
-        DatasetError: If its index cannot be understood.
-    """
-    found: dict[str, str] = {}
-    for shard in load_corpus(source.path).shards:
-        if shard.files and (source.only is None or shard.split in source.only):
-            try:
-                with open_shard(source.path, _choose(shard.files)) as reader:
-                    rows = reader.columns(["source_sha256", "source_uri"])
-            except (DatasetError, StorageError, FileNotFoundError):
-                continue
-            found |= dict(zip(rows["source_sha256"], rows["source_uri"], strict=True))
-    return found
-
-
-def _absolute(path: str) -> str:
+def absolute_root(path: str) -> str:
     """Return a root that holds in every worker, whatever its working directory."""
     local = local_path(path)
     return path if local is None else os.path.abspath(local)

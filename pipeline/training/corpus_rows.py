@@ -37,7 +37,17 @@ __all__ = ["CHUNK", "CorpusReservoir"]
 
 CHUNK = 100
 _OPEN = 64
-_COLUMNS = ("generator", "domain", "source_sha256", "scene", "crop_y", "crop_x", "height", "width")
+_COLUMNS = (
+    "generator",
+    "domain",
+    "source_sha256",
+    "source_uri",
+    "scene",
+    "crop_y",
+    "crop_x",
+    "height",
+    "width",
+)
 _CHANNELS = {"grey": 1, "rgb": 3, "rggb": 4}
 
 
@@ -66,7 +76,8 @@ class CorpusReservoir:
         domain: Of the images.
         channels: Of the images.
         sides: Smallest height and width of a patch.
-        sources: SHA-256 of the photographs that the rows are from, and their scenes.
+        sources: SHA-256 of what the rows were cut from, and its scenes.
+        origins: SHA-256 of what the rows were cut from, and where that is.
 
     Raises:
         FileNotFoundError: If ``root`` is not a corpus.
@@ -92,6 +103,7 @@ class CorpusReservoir:
         self._files = chosen
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
         self.sources: dict[str, str] = {}
+        self.origins: dict[str, str] = {}
         self._chunks: list[_Chunk] = []
         self._kinds: set[tuple[str, int, int, int, str]] = set()
         with ThreadPoolExecutor(4) as pool:
@@ -169,6 +181,7 @@ class CorpusReservoir:
             sides = columns["height"][row], columns["width"][row]
             self._kinds.add((columns["domain"][row], channels, *sides, encoding))
             self.sources[columns["source_sha256"][row]] = columns["scene"][row]
+            self.origins[columns["source_sha256"][row]] = columns["source_uri"][row]
         for start in range(0, reader.rows, CHUNK):
             rows = tuple(row for row in kept if start <= row < start + CHUNK)
             pairs = _shots(rows, columns) if self._twice else tuple((row, row) for row in rows)
