@@ -104,7 +104,8 @@ def _work(config: dict[str, Any]) -> None:
     from ray import train as ray_train
     from ray.train.torch import get_device
 
-    from pipeline.train_denoiser import prepare_denoiser, recipe_of
+    from pipeline.train_denoiser import prepare_denoiser
+    from pipeline.train_schedule import loop_recipe
 
     if Path(config["directory"]).is_dir():
         os.chdir(config["directory"])
@@ -134,7 +135,7 @@ def _work(config: dict[str, Any]) -> None:
     try:
         train(
             task,
-            recipe_of(manifest),
+            loop_recipe(manifest),
             Path(config["folder"]),
             device=device,
             report=lambda progress: None,

@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from pipeline.records import ImageRecord
 __all__ = [
     "BlockScore",
     "PairBlock",
+    "cut_blocks",
     "evaluate_blocks",
     "grid_blocks",
     "is_sound",
@@ -48,6 +49,7 @@ __all__ = [
 BLOCK = 256
 GRID = 3
 SOUND_OFFSET = 1.0
+_Block = TypeVar("_Block")
 MEASURES = ("kld", "akld", "correlation", "real_correlation", "std", "real_std")
 
 
@@ -174,11 +176,24 @@ def pair_blocks(
     size: int = BLOCK,
     grid: int = GRID,
 ) -> Iterator[PairBlock]:
+    """Cut the protocol's blocks out of 8-bit pairs; see :func:`cut_blocks`."""
+    return cut_blocks(records, read, PairBlock, size=size, grid=grid)
+
+
+def cut_blocks(
+    records: Iterable[ImageRecord],
+    read: Callable[[str], Array],
+    make: Callable[..., _Block],
+    *,
+    size: int,
+    grid: int,
+) -> Iterator[_Block]:
     """Cut the protocol's blocks out of pairs.
 
     Args:
         records: Image records with a noisy partner.
-        read: Reads one image by its URI: ``(H, W, C)`` uint8.
+        read: Reads one image by its URI: ``(H, W, C)``.
+        make: Makes a block of what :class:`PairBlock` takes.
         size: Side of a block, pixels.
         grid: Blocks a side of the grid.
 
@@ -196,7 +211,7 @@ def pair_blocks(
             )
         for y, x in grid_blocks(clean.shape[0], clean.shape[1], size, grid):
             place = (slice(y, y + size), slice(x, x + size))
-            yield PairBlock(
+            yield make(
                 clean=clean[place],
                 noisy=noisy[place],
                 camera=record.camera,

@@ -17,10 +17,10 @@ from pipeline.train_card import Trained, publish_training
 from pipeline.train_data import check_held_out, make_batches
 from pipeline.train_folder import page_writer, remember
 from pipeline.train_progress import TrainingDisplay, Watched
+from pipeline.train_schedule import loop_recipe
 from pipeline.training.data import Batches, TrainingStore
 from pipeline.training.events import training_log
 from pipeline.training.loop import Progress, train
-from pipeline.training.schedule import Recipe
 from pipeline.training.task import DataTask
 
 __all__ = ["train_generator"]
@@ -87,7 +87,7 @@ def _train_in(
                 listener(progress)
 
         result = train(
-            Watched(trained, display), _recipe(manifest), folder, device=device, report=report
+            Watched(trained, display), loop_recipe(manifest), folder, device=device, report=report
         )
     task.finish(trained.batch)
     if manifest.validation is not None:
@@ -128,28 +128,6 @@ def _validation(
     )
     check_held_out(training, store)
     return batches
-
-
-def _recipe(manifest: TrainGeneratorManifest) -> Recipe:
-    schedule = manifest.schedule
-    validation = manifest.validation
-    every = None if validation is None else validation.every or schedule.steps
-    return Recipe(
-        steps=schedule.steps,
-        learning_rate=schedule.learning_rate,
-        final_learning_rate=schedule.final_learning_rate,
-        warmup_steps=schedule.warmup_steps,
-        decay=schedule.decay,
-        milestones=tuple(schedule.milestones),
-        factor=schedule.factor,
-        betas=schedule.betas,
-        weight_decay=schedule.weight_decay,
-        clip_norm=schedule.clip_norm,
-        ema=schedule.ema,
-        checkpoint_every=manifest.checkpoint_every,
-        log_every=manifest.log_every,
-        validate_every=every,
-    )
 
 
 def _announce(batches: Batches, store: TrainingStore, style: Style) -> None:

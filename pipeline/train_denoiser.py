@@ -18,12 +18,12 @@ from pipeline.train_denoiser_card import TrainedDenoiser, publish_denoiser
 from pipeline.train_denoiser_data import DenoisingBatches, denoising_batches, validation_batches
 from pipeline.train_folder import page_writer, remember
 from pipeline.train_progress import TrainingDisplay, Watched
+from pipeline.train_schedule import loop_recipe
 from pipeline.training.denoiser import DenoiserTask
 from pipeline.training.events import training_log
 from pipeline.training.loop import Progress, train
-from pipeline.training.schedule import Recipe
 
-__all__ = ["Prepared", "prepare_denoiser", "recipe_of", "train_denoiser"]
+__all__ = ["Prepared", "prepare_denoiser", "train_denoiser"]
 
 # Keys that make a training no other one. Workers share the same batches.
 _WAYS = {"output", "report", "tensorboard", "workers", "address"}
@@ -106,29 +106,6 @@ def prepare_denoiser(
     return Prepared(task=task, data=data)
 
 
-def recipe_of(manifest: TrainDenoiserManifest) -> Recipe:
-    """Return the loop's part of a manifest."""
-    schedule, validation = manifest.schedule, manifest.validation
-    every = None if validation is None else validation.every or schedule.steps
-    return Recipe(
-        steps=schedule.steps,
-        learning_rate=schedule.learning_rate,
-        final_learning_rate=schedule.final_learning_rate,
-        warmup_steps=schedule.warmup_steps,
-        decay=schedule.decay,
-        milestones=tuple(schedule.milestones),
-        factor=schedule.factor,
-        optimizer=schedule.optimizer,
-        betas=schedule.betas,
-        weight_decay=schedule.weight_decay,
-        clip_norm=schedule.clip_norm,
-        ema=schedule.ema,
-        checkpoint_every=manifest.checkpoint_every,
-        log_every=manifest.log_every,
-        validate_every=every,
-    )
-
-
 def _train_in(
     folder: Path, manifest: TrainDenoiserManifest, *, source: str, style: Style
 ) -> TrainedDenoiser:
@@ -161,7 +138,7 @@ def _train_in(
             # After workers have finished this finds their checkpoint, and has nothing left to do.
             result = train(
                 Watched(task, display),
-                recipe_of(manifest),
+                loop_recipe(manifest),
                 folder,
                 device=device,
                 report=_each(listeners),

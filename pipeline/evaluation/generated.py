@@ -20,7 +20,7 @@ from torch import Tensor
 from generators.base import Domain, Likelihood, NoiseContext, NoiseGenerator, NoiseRequest
 from generators.seeds import patch_seed, uniform
 from generators.shots import ShotBatch
-from pipeline.evaluate import BLOCK, PairBlock, grid_blocks, pair_blocks
+from pipeline.evaluate import BLOCK, PairBlock, cut_blocks, pair_blocks
 from pipeline.evaluation.corpora import cell_of, unit
 from pipeline.evaluation.noise import Measured, NoiseMeasure
 from pipeline.images import read_pixels
@@ -69,29 +69,7 @@ def blocks_of(manifest: EvaluateManifest, pairs: Sequence[ImageRecord]) -> Itera
     size, grid = manifest.data.block or BLOCK, manifest.data.grid
     if all(record.domain != "raw" for record in pairs):
         return pair_blocks(pairs, read_pixels, size=size, grid=grid)
-    return _raw_blocks(pairs, size, grid)
-
-
-def _raw_blocks(pairs: Sequence[ImageRecord], size: int, grid: int) -> Iterator[RawBlock]:
-    for record in pairs:
-        assert record.noisy_uri is not None
-        clean, noisy = read_pixels(record.uri), read_pixels(record.noisy_uri)
-        if clean.shape != noisy.shape:
-            raise ValueError(
-                f"{record.uri} is {clean.shape} and its partner {record.noisy_uri} is "
-                f"{noisy.shape}; `noisemill audit` lists such pairs."
-            )
-        for y, x in grid_blocks(clean.shape[0], clean.shape[1], size, grid):
-            place = (slice(y, y + size), slice(x, x + size))
-            yield RawBlock(
-                clean=clean[place],
-                noisy=noisy[place],
-                camera=record.camera,
-                iso=record.iso,
-                scene=record.scene,
-                y=y,
-                x=x,
-            )
+    return cut_blocks(pairs, read_pixels, RawBlock, size=size, grid=grid)
 
 
 @dataclass
