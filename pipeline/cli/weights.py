@@ -180,6 +180,9 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, f"{path}, {key}" if path else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        for number, item in enumerate(value, 1):
+            yield from _leaves(item, path if len(value) == 1 else f"{path} {number}")
     elif isinstance(value, list | tuple):
         shown = ", ".join(map(str, value[:_FEW]))
         yield path, f"{len(value)}: {shown}, ..." if len(value) > _FEW else shown

@@ -166,6 +166,15 @@ def test_weights_of_generators_that_denoise_are_loaded_by_name(
     assert float(left) < most
 
 
+def test_the_bundled_dncnn_removes_the_noise_it_was_trained_for() -> None:
+    made = denoisers.load("dncnn-awgn25")
+    ramp = torch.linspace(0.2, 0.8, 48).expand(1, 3, 48, 48)
+    noisy = ramp + 25 / 255 * standard_normal([0], (3, 48, 48), "noise")
+    with torch.inference_mode():
+        left = (made(noisy) - ramp).std() / (noisy - ramp).std()
+    assert float(left) < 0.25
+
+
 def test_a_network_trained_here_serves_the_generator_of_its_family(tmp_path: Path) -> None:
     import generators
 
