@@ -57,6 +57,10 @@ CHATTY = (
 ADDRESS_VARIABLES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 
 
+# How long a head's agent may take to start: on a busy machine with 2 cores, most of a minute.
+AGENT_SECONDS, AGENT_POLL_SECONDS = 90.0, 1.0
+
+
 class JobError(RuntimeError):
     """A job could not be handed over or followed; the message says what to do."""
 
@@ -283,7 +287,7 @@ def _place(client: Any, names: Iterator[str], job: Mapping[str, Any]) -> tuple[s
             break
     if info is None:
         try:
-            client.submit_job(submission_id=name, **job)
+            _submit(client, name, job)
             return name, "submitted"
         except (RuntimeError, ValueError, OSError) as error:
             info = _info(client, name)
@@ -292,6 +296,20 @@ def _place(client: Any, names: Iterator[str], job: Mapping[str, Any]) -> tuple[s
     if info.status.value == "SUCCEEDED":
         return name, "succeeded before; to run it again give it another submission id"
     return name, f"already {info.status.value.lower()}"
+
+
+def _submit(client: Any, name: str, job: Mapping[str, Any]) -> None:
+    """Start a job, and wait for a head that has only just started itself."""
+    until = time.monotonic() + AGENT_SECONDS
+    while True:
+        try:
+            client.submit_job(submission_id=name, **job)
+            return
+        except RuntimeError as error:
+            # The server answers before the agent beside it does, which starts the jobs.
+            if "No available agent" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(AGENT_POLL_SECONDS)
 
 
 def _metadata(manifest: JobManifest) -> dict[str, str]:

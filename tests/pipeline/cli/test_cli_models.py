@@ -105,7 +105,7 @@ def test_generators_and_denoisers_are_told_with_their_parameters() -> None:
     assert "sigma      required" in shown
     shown = noisemill("models", "dncnn").stdout
     assert "weights   dncnn-tiny" in shown
-    assert "bias         'first'" in shown
+    assert "bias            'first'" in shown
     assert document("models", "unet")["kind"] == "denoiser"
 
 

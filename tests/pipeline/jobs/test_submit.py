@@ -406,3 +406,28 @@ def test_a_lost_connection_costs_no_line_and_repeats_none(monkeypatch: pytest.Mo
     assert out.getvalue() == "one\ntwo\nthree\njob j: succeeded\n"
     with pytest.raises(JobError, match="submit the same manifest again"):
         follow_job(Flaky(100), "j", io.StringIO())
+
+
+class _Starting:
+    """A job server whose agent is not there yet."""
+
+    def __init__(self, refusals: int, reason: str) -> None:
+        self.refusals, self.reason, self.started = refusals, reason, list[str]()
+
+    def submit_job(self, *, submission_id: str) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise RuntimeError(f"Request failed with status code 500: {self.reason}")
+        self.started.append(submission_id)
+
+
+def test_a_head_that_has_only_just_started_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit_module, "AGENT_POLL_SECONDS", 0.0)
+    server = _Starting(3, "No available agent to submit job, please try again later..")
+    submit_module._submit(server, "mine", {})
+    assert server.started == ["mine"]
+    with pytest.raises(RuntimeError, match="disk is full"):
+        submit_module._submit(_Starting(1, "the disk is full"), "mine", {})
+    monkeypatch.setattr(submit_module, "AGENT_SECONDS", -1.0)
+    with pytest.raises(RuntimeError, match="No available agent"):
+        submit_module._submit(_Starting(1, server.reason), "mine", {})
