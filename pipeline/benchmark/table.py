@@ -204,7 +204,8 @@ def ranking_markdown(ranking: Ranking) -> str:
     how = QUALITY_CONVENTIONS[CONVENTION]
     lines += [
         "",
-        f"{ranking.places} test places of {ranking.scenes} scene{'' if ranking.scenes == 1 else 's'}. PSNR and SSIM: "
+        f"{ranking.places} test places of {ranking.scenes} "
+        f"{'scene' if ranking.scenes == 1 else 'scenes'}. PSNR and SSIM: "
         f"{ranking.convention} ({how}). Intervals: 95 %, {ranking.draws:,} resamples of {what} "
         "and seeds. `=`: not told from the generator above.",
     ]
