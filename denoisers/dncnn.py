@@ -177,7 +177,7 @@ class DnCNN(nn.Module):
             x = relu(x)
         x = self.convs[-1](x).to(noisy.dtype)
         if self.config.residual:
-            x = noisy - self.config.residual_scale * x
+            x = torch.sub(noisy, x, alpha=self.config.residual_scale)
         return x.clamp(0.0, 1.0) if self.config.clamp else x
 
     @torch.no_grad()

@@ -197,7 +197,10 @@ def _corpus(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
         rows=rows,
         about=about,
         identity=f"corpus {sha256_of(used)}",
-        sources=photographs_behind(index, reservoir.origins) | reservoir.sources,
+        # Only a validation asks for them, and tracing opens the shards of other corpora.
+        sources=photographs_behind(index, reservoir.origins) | reservoir.sources
+        if manifest.validation
+        else {},
     )
 
 

@@ -195,7 +195,7 @@ class Workbench:
 
     def _noise_of(self, name: str) -> None:
         """Make the patches of a row that a mixture needs, if they are not there yet."""
-        row = next(row for row in rows_of(self.manifest, bm3d=False) if row.name == name)
+        row = self._row(name)
         if row.spec is None:
             self.trained_on[name] = self.real.folders["train"]
         else:
@@ -269,8 +269,10 @@ class Workbench:
         """Return the generators whose noise a row is trained on."""
         if row.spec is not None:
             return [row.spec]
-        rows = {row.name: row for row in rows_of(self.manifest, bm3d=False)}
-        return [spec for name in row.shares if (spec := rows[name].spec) is not None]
+        return [spec for name in row.shares if (spec := self._row(name).spec) is not None]
+
+    def _row(self, name: str) -> Row:
+        return next(row for row in rows_of(self.manifest, bm3d=False) if row.name == name)
 
     def _identity(self, spec: GeneratorSpec) -> list[Any]:
         return [spec.model_dump(mode="json"), self.revisions[spec.key], _weights_sha256(spec)]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pipeline.corpus import CorpusIndex, load_corpus
 from pipeline.manifest.models import CorpusSource
 from pipeline.sinks import FileRecord, open_shard
-from pipeline.sources.corpus import absolute_root
+from pipeline.sources.corpus import absolute_root, preferred_file
 from pipeline.storage import DatasetError, StorageError, join
 
 __all__ = ["photographs_behind", "photographs_of"]
@@ -32,8 +32,7 @@ def photographs_of(source: CorpusSource) -> dict[str, str]:
     found: dict[str, str] = {}
     for shard in index.shards:
         if shard.files and (source.only is None or shard.split in source.only):
-            for sha256, uri in _origins(source.path, shard.files[0]):
-                found[sha256] = uri
+            found.update(_origins(source.path, preferred_file(shard.files)))
     return photographs_behind(index, found)
 
 
@@ -52,7 +51,7 @@ def photographs_behind(index: CorpusIndex, rows: Mapping[str, str]) -> dict[str,
         cut = defaultdict[str, set[int]](set)
         for uri in rows.values():
             file, _, row = uri.rpartition("#")
-            if file.startswith(root) and row.isdigit():
+            if row.isdigit():
                 cut[file].add(int(row))
         try:
             parent = load_corpus(root)

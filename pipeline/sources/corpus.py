@@ -27,7 +27,7 @@ from pipeline.sinks import FileRecord, open_shard
 from pipeline.sources.base import UNSPECIFIED, Scan, label_of
 from pipeline.storage import DatasetError, StorageError, join, sha256_file
 
-__all__ = ["absolute_root", "scan_corpus"]
+__all__ = ["absolute_root", "preferred_file", "scan_corpus"]
 
 _COLUMNS = ("camera", "iso", "scene", "split", "domain")
 _BATCH = 256
@@ -57,7 +57,7 @@ def scan_corpus(source: CorpusSource, splits: Splits) -> Scan:
     root = absolute_root(source.path)
     index = load_corpus(root)
     files = [
-        _choose(shard.files)
+        preferred_file(shard.files)
         for shard in index.shards
         if shard.files and (source.only is None or shard.split in source.only)
     ]
@@ -89,7 +89,7 @@ def absolute_root(path: str) -> str:
     return path if local is None else os.path.abspath(local)
 
 
-def _choose(files: Any) -> FileRecord:
+def preferred_file(files: Any) -> FileRecord:
     """Return a shard's HDF5 file where there is one, because its rows can be read singly."""
     return min(files, key=lambda file: (file.format != "hdf5", file.format))  # type: ignore[no-any-return]
 
