@@ -211,7 +211,7 @@ def ranking_markdown(ranking: Ranking) -> str:
     ]
     if ranking.above_real:
         above = ", ".join(ranking.above_real)
-        lines += ["", f"Better than real noise, which a longer training would not allow: {above}."]
+        lines += ["", f"Better than real noise, so the training was too short: {above}."]
     return "\n".join(lines)
 
 
