@@ -7,19 +7,18 @@ padding 1, on 32x64x64x64, with the same two threads. The released program takes
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
+from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
 from generators.flow_srgb.network import FlowSRGB
 from generators.flow_srgb.released import SIDD
 from generators.flow_srgb.sampling import FlowSRGBGenerator
-from generators.seeds import standard_normal, uniform
+from generators.seeds import uniform
 from generators.shots import ShotBatch
 
 __all__ = ["measure"]
@@ -48,7 +47,7 @@ def _time(shape: tuple[int, int], effort: Effort) -> Line:
     request = NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=list(range(rows)))
     generator = FlowSRGBGenerator(FlowSRGB(SIDD))
     times = in_turn(
-        _unit(share),
+        unit(share),
         lambda: generator.sample(request),
         rounds=3 * effort.rounds,
         warm=effort.rounds > 1,
@@ -60,16 +59,3 @@ def _time(shape: tuple[int, int], effort: Effort) -> Line:
         unit="units",
         note=f"fastest / fastest {best:.3g}",
     )
-
-
-def _unit(share: float) -> Callable[[], Tensor]:
-    """Return one convolution, on a share of its rows."""
-    image = standard_normal(range(max(1, round(32 * share))), (64, 64, 64), "unit")
-    weight = 0.05 * standard_normal(range(64), (64, 3, 3), "unit-weight")
-    bias = torch.zeros(64)
-
-    def convolve() -> Tensor:
-        with torch.inference_mode():
-            return torch.conv2d(image, weight, bias, padding=1)
-
-    return convolve

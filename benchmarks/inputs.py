@@ -13,9 +13,11 @@ from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.seeds import standard_normal, stream_rng, uniform
 from generators.weights_file import bundled, save_weights
+from pipeline.build import build
+from pipeline.dataset import CorpusDataset
 from pipeline.manifest.models import CorpusManifest
 
-__all__ = ["corpus_manifest", "naflow_weights", "write_photographs"]
+__all__ = ["awgn_corpus", "corpus_manifest", "export_pngs", "naflow_weights", "write_photographs"]
 
 _BUNDLED = "naflow-polyu"
 
@@ -89,3 +91,45 @@ def corpus_manifest(
             "report": False,
         }
     )
+
+
+def awgn_corpus(
+    folder: Path, photographs: int, pairs: int, *, formats: tuple[str, ...] = ("hdf5", "parquet")
+) -> Path:
+    """Build a corpus of 64x64 pairs with white noise, of photographs made on the spot.
+
+    Args:
+        folder: For the photographs and the corpus.
+        photographs: How many, 512x512 each.
+        pairs: Patches in all; whole photographs share them equally.
+        formats: Of the shards, of 512 rows each.
+
+    Returns:
+        The corpus's folder.
+    """
+    write_photographs(folder / "images", photographs, 512)
+    manifest = corpus_manifest(
+        folder / "corpus",
+        source={"type": "images", "path": str(folder / "images")},
+        patches={"per_image": pairs // photographs},
+        generator={"name": "awgn", "params": {"sigma": 25}},
+        rows_per_shard=512,
+        formats=formats,
+    )
+    build(manifest, inline=True, overwrite=False, style="quiet")
+    return folder / "corpus"
+
+
+def export_pngs(corpus: CorpusDataset, folder: Path) -> list[tuple[str, str]]:
+    """Write every pair as two PNG files and return their names, clean and noisy."""
+    folder.mkdir()
+    names = []
+    for number in range(len(corpus)):
+        sample, pair = corpus[number], []
+        for key in ("clean", "noisy"):
+            image = (sample[key].numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
+            name = str(folder / f"{number:06d}_{key}.png")
+            cv2.imwrite(name, np.ascontiguousarray(image[:, :, ::-1]))
+            pair.append(name)
+        names.append((pair[0], pair[1]))
+    return names

@@ -1,6 +1,6 @@
 """InvDN denoising in units of one convolution, and what bfloat16 does to the estimate.
 
-The unit is that of :mod:`benchmarks.naflow_rate`: one float32 contiguous ``conv2d`` of 64 to 64
+The unit is that of :mod:`benchmarks.unit`: one float32 contiguous ``conv2d`` of 64 to 64
 channels, 3x3, padding 1, on 32x64x64x64, with the same two threads. The released program takes 10
 units for one 3x256x256 image (one z); its convolutions alone are 95 GFLOP, a unit is 9.7. The
 arrangement is the paper's, 8 + 8 blocks; speed does not depend on the weights' values, so they are
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
+from benchmarks.unit import unit
 from generators.invdn.denoise import denoise
 from generators.invdn.network import InvDN, InvDNConfig, channels_last
 from generators.invdn.weights import load_invdn
@@ -46,7 +47,7 @@ def _times(effort: Effort) -> list[Line]:
     share = min(1.0, 4 * effort.scale)
     side = max(16, round(_SIDE * share**0.5) // 4 * 4)
     model, image = _random_model(), _image(side)
-    runs: list[Callable[[], object]] = [_unit(share)]
+    runs: list[Callable[[], object]] = [unit(share)]
     runs += [lambda d=dtype: _denoised(model, image, d) for dtype in _TARGETS]  # type: ignore[misc]
     times = in_turn(*runs, rounds=effort.rounds, warm=effort.rounds > 1)
     lines = []
@@ -99,16 +100,3 @@ def _random_model() -> InvDN:
 
 def _image(side: int) -> Tensor:
     return uniform([0], (3, side, side), "image").contiguous(memory_format=torch.channels_last)
-
-
-def _unit(share: float) -> Callable[[], Tensor]:
-    """Return one convolution, on a share of its rows."""
-    image = standard_normal(range(max(1, round(32 * share))), (64, 64, 64), "unit")
-    weight = 0.05 * standard_normal(range(64), (64, 3, 3), "unit-weight")
-    bias = torch.zeros(64)
-
-    def convolve() -> Tensor:
-        with torch.inference_mode():
-            return torch.conv2d(image, weight, bias, padding=1)
-
-    return convolve

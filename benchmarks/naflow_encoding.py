@@ -1,6 +1,6 @@
 """NAFlow encoding: the density of 32x3x64x64 given camera and ISO, in units of one convolution.
 
-The unit is that of :mod:`benchmarks.naflow_rate`. The released program takes 4.1 units for encoding
+The unit is that of :mod:`benchmarks.unit`. The released program takes 4.1 units for encoding
 and likelihood; 19 GFLOP of it are convolutions, and a unit is 9.7. Also measured: how many bits a
 pixel the density moves in bfloat16, on real PolyU pairs where they are at hand, else on samples.
 """
@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.inputs import naflow_weights
-from benchmarks.naflow_rate import THREADS, real_blocks, unit
+from benchmarks.naflow_rate import THREADS, real_blocks
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
+from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import uniform

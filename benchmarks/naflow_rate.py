@@ -20,6 +20,7 @@ from torch import Tensor
 from benchmarks.inputs import naflow_weights
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
+from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.folded import FoldedNAFlow
@@ -33,7 +34,7 @@ from pipeline.manifest.models import PairsSource, Splits
 from pipeline.metrics import kld
 from pipeline.sources import scan
 
-__all__ = ["THREADS", "measure", "real_blocks", "unit"]
+__all__ = ["THREADS", "measure", "real_blocks"]
 
 Precision = Literal["float32", "bf16"]
 THREADS = 2
@@ -98,19 +99,6 @@ def _times(path: Path, shape: tuple[int, int], effort: Effort) -> list[Line]:
             Line(name=f"decode {name} {precision}", values=values, unit="units", note=note)
         )
     return lines
-
-
-def unit(share: float) -> Callable[[], Tensor]:
-    """Return one convolution, on a share of its rows."""
-    image = standard_normal(range(max(1, round(32 * share))), (64, 64, 64), "unit")
-    weight = 0.05 * standard_normal(range(64), (64, 3, 3), "unit-weight")
-    bias = torch.zeros(64)
-
-    def convolve() -> Tensor:
-        with torch.inference_mode():
-            return torch.conv2d(image, weight, bias, padding=1)
-
-    return convolve
 
 
 def _folding(path: Path) -> Line:

@@ -1,6 +1,6 @@
 """Noise Flow sampling in units of one convolution, with and without the drawing of base noise.
 
-The unit is that of :mod:`benchmarks.naflow_rate`. The released program takes 0.5 units for
+The unit is that of :mod:`benchmarks.unit`. The released program takes 0.5 units for
 64x4x32x32 and 3 for 16x4x128x128; the targets are half of that. Drawing the normal numbers is part
 of it, and told apart: they come from the seeds, one stream a row, and cannot be made faster.
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
+from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.sampling import NoiseFlowGenerator
@@ -49,7 +49,7 @@ def _times(generator: NoiseFlowGenerator, shape: tuple[int, int], effort: Effort
     rows, side = max(1, round(share * shape[0])), shape[1]
     request = _request(rows, side)
     runs: list[Callable[[], object]] = [
-        _unit(share),
+        unit(share),
         lambda: generator.sample(request),
         lambda: standard_normal(request.seeds, (4, side, side), "latent"),
     ]
@@ -72,19 +72,6 @@ def _times(generator: NoiseFlowGenerator, shape: tuple[int, int], effort: Effort
             note="on one thread; sampling draws it on both",
         ),
     ]
-
-
-def _unit(share: float) -> Callable[[], Tensor]:
-    """Return one convolution, on a share of its rows."""
-    image = standard_normal(range(max(1, round(32 * share))), (64, 64, 64), "unit")
-    weight = 0.05 * standard_normal(range(64), (64, 3, 3), "unit-weight")
-    bias = torch.zeros(64)
-
-    def convolve() -> Tensor:
-        with torch.inference_mode():
-            return torch.conv2d(image, weight, bias, padding=1)
-
-    return convolve
 
 
 def _folding(model: NoiseFlow, generator: NoiseFlowGenerator) -> Line:

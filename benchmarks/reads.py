@@ -21,11 +21,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.inputs import corpus_manifest, write_photographs
+from benchmarks.inputs import awgn_corpus, export_pngs
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from generators.seeds import stream_rng
-from pipeline.build import build
 from pipeline.dataset import CorpusDataset, Sample
 
 __all__ = ["measure"]
@@ -36,8 +35,9 @@ _TARGET = 5.0
 
 def measure(effort: Effort, folder: Path) -> list[Line]:
     """Return the ratio of the times, for reading in this process and in two workers."""
-    corpus = _corpus(effort, folder)
-    pngs = _PngPairs(_export(corpus, folder / "png"), corpus)
+    pairs = effort.of(_PAIRS, least=64)
+    corpus = CorpusDataset(awgn_corpus(folder, 8, pairs, formats=("hdf5",)))
+    pngs = _PngPairs(export_pngs(corpus, folder / "png"), corpus)
     order = stream_rng(1, "order").permutation(len(corpus)).tolist()
     lines = [_single(corpus, pngs, order, effort)]
     return [*lines, *(_loaded(corpus, pngs, order, workers, effort) for workers in (0, 2))]
@@ -137,32 +137,3 @@ def _epoch(dataset: Dataset[Sample], order: Sequence[int], workers: int) -> Call
             pass
 
     return read
-
-
-def _corpus(effort: Effort, folder: Path) -> CorpusDataset:
-    write_photographs(folder / "images", 8, 512)
-    manifest = corpus_manifest(
-        folder / "corpus",
-        source={"type": "images", "path": str(folder / "images")},
-        patches={"per_image": effort.of(_PAIRS, least=64) // 8},
-        generator={"name": "awgn", "params": {"sigma": 25}},
-        rows_per_shard=512,
-        formats=("hdf5",),
-    )
-    build(manifest, inline=True, overwrite=False, style="quiet")
-    return CorpusDataset(folder / "corpus")
-
-
-def _export(corpus: CorpusDataset, folder: Path) -> list[tuple[str, str]]:
-    """Write every pair as two PNG files."""
-    folder.mkdir()
-    names = []
-    for number in range(len(corpus)):
-        sample, pair = corpus[number], []
-        for key in ("clean", "noisy"):
-            image = (sample[key].numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
-            name = str(folder / f"{number:06d}_{key}.png")
-            cv2.imwrite(name, np.ascontiguousarray(image[:, :, ::-1]))
-            pair.append(name)
-        names.append((pair[0], pair[1]))
-    return names

@@ -17,11 +17,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.inputs import corpus_manifest, write_photographs
+from benchmarks.inputs import awgn_corpus, export_pngs
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from generators.seeds import stream_rng
-from pipeline.build import build
 from pipeline.dataset import CorpusDataset
 from pipeline.training.corpus_rows import CorpusReservoir
 from pipeline.training.pair_rows import Crops, PairRows, stacked
@@ -34,8 +33,8 @@ _WINDOWS = 80_000_000
 
 def measure(effort: Effort, folder: Path) -> list[Line]:
     """Return how many times as long the others take."""
-    root = _corpus(effort, folder)
-    files = _export(CorpusDataset(root), folder / "png")
+    root = awgn_corpus(folder, 20, effort.of(_PAIRS, least=80))
+    files = export_pngs(CorpusDataset(root), folder / "png")
     order = stream_rng(1, "order").permutation(len(files)).tolist()
     runs = [
         _pngs(files, order),
@@ -121,31 +120,3 @@ def _datasets(root: Path, cache: Path, order: Sequence[int]) -> Callable[[], Non
                 stacked([np.asarray(image) for image in batch[name]])
 
     return read
-
-
-def _corpus(effort: Effort, folder: Path) -> Path:
-    write_photographs(folder / "images", 20, 512)
-    manifest = corpus_manifest(
-        folder / "corpus",
-        source={"type": "images", "path": str(folder / "images")},
-        patches={"per_image": effort.of(_PAIRS, least=80) // 20},
-        generator={"name": "awgn", "params": {"sigma": 25}},
-        rows_per_shard=512,
-    )
-    build(manifest, inline=True, overwrite=False, style="quiet")
-    return folder / "corpus"
-
-
-def _export(corpus: CorpusDataset, folder: Path) -> list[tuple[str, str]]:
-    """Write every pair as two PNG files."""
-    folder.mkdir()
-    names = []
-    for number in range(len(corpus)):
-        sample, pair = corpus[number], []
-        for key in ("clean", "noisy"):
-            image = (sample[key].numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
-            name = str(folder / f"{number:06d}_{key}.png")
-            cv2.imwrite(name, np.ascontiguousarray(image[:, :, ::-1]))
-            pair.append(name)
-        names.append((pair[0], pair[1]))
-    return names

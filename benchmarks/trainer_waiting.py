@@ -12,9 +12,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.inputs import corpus_manifest, write_photographs
+from benchmarks.inputs import awgn_corpus
 from benchmarks.results import Effort, Line
-from pipeline.build import build
 from pipeline.manifest.models import TrainDenoiserManifest
 from pipeline.train_denoiser import train_denoiser
 
@@ -31,7 +30,7 @@ _WAYS = {
 
 def measure(effort: Effort, folder: Path) -> list[Line]:
     """Return the share of waiting for each way of reading."""
-    corpus = _corpus(effort, folder)
+    corpus = awgn_corpus(folder, 8, effort.of(_PAIRS, least=64))
     bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     lines = []
     for name, (format, memory) in _WAYS.items():
@@ -53,19 +52,6 @@ def measure(effort: Effort, folder: Path) -> list[Line]:
             )
         )
     return lines
-
-
-def _corpus(effort: Effort, folder: Path) -> Path:
-    write_photographs(folder / "images", 8, 512)
-    manifest = corpus_manifest(
-        folder / "corpus",
-        source={"type": "images", "path": str(folder / "images")},
-        patches={"per_image": effort.of(_PAIRS, least=64) // 8},
-        generator={"name": "awgn", "params": {"sigma": 25}},
-        rows_per_shard=512,
-    )
-    build(manifest, inline=True, overwrite=False, style="quiet")
-    return folder / "corpus"
 
 
 def _training(

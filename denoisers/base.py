@@ -20,6 +20,7 @@ __all__ = [
     "LevelDenoiser",
     "StochasticDenoiser",
     "can_draw",
+    "check_draws",
     "check_image",
     "mirrored",
     "takes_level",
@@ -117,6 +118,19 @@ def check_image(image: Tensor, *, name: str, channels: int) -> None:
         raise TypeError(
             f"denoiser '{name}' reads floating point images with the white level at 1; "
             f"got {image.dtype}."
+        )
+
+
+def check_draws(image: Tensor, seeds: Sequence[int], draws: int, *, name: str) -> None:
+    """Refuse a number of draws, or seeds, that make no estimate.
+
+    Raises:
+        ValueError: If ``draws`` is below 1 or there is not one seed a row.
+    """
+    if draws < 1 or len(seeds) != len(image):
+        raise ValueError(
+            f"denoiser '{name}' takes draws >= 1 and one seed a row; got draws {draws}, "
+            f"{len(seeds)} seeds and {len(image)} rows."
         )
 
 

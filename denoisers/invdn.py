@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from denoisers.base import check_image, mirrored
+from denoisers.base import check_draws, check_image, mirrored
 from generators.invdn.network import InvDN, InvDNConfig
 from generators.invdn.weights import load_invdn
 from generators.seeds import standard_normal
@@ -89,11 +89,7 @@ class InvDNDenoiser(nn.Module):
             TypeError: If ``noisy`` is not floating point.
         """
         check_image(noisy, name=self.name, channels=self.channels)
-        if draws < 1 or len(seeds) != len(noisy):
-            raise ValueError(
-                f"denoiser 'invdn' takes draws >= 1 and one seed a row; got draws {draws}, "
-                f"{len(seeds)} seeds and {len(noisy)} rows."
-            )
+        check_draws(noisy, seeds, draws, name=self.name)
         (network,) = self._held
         image = mirrored(noisy, self.multiple)
         encoded, _ = network.encode(image)
