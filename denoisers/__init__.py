@@ -21,6 +21,7 @@ __all__ = [
     "absent",
     "bundled",
     "create",
+    "denoiser_of",
     "describe",
     "find",
     "is_trained",
@@ -46,6 +47,12 @@ _UNTRAINED = ("bm3d", "flow-prior")
 def names() -> tuple[str, ...]:
     """Return the names of all denoisers, sorted."""
     return tuple(sorted(_BUILT_IN))
+
+
+def denoiser_of(family: str) -> str | None:
+    """Return the denoiser that weights of a family serve; ``None`` where they serve none."""
+    name = _FAMILIES.get(family, family)
+    return name if name in _BUILT_IN else None
 
 
 def is_trained(name: str) -> bool:
@@ -157,8 +164,8 @@ def load(name_or_path: str | Path, **params: Any) -> nn.Module:
         return create("bm3d", seed=0, **{"channels": 3, **params}).eval()
     path = find(str(name_or_path))
     family = load_header(path).family
-    name = _FAMILIES.get(family, family)
-    if name not in _BUILT_IN:
+    name = denoiser_of(family)
+    if name is None:
         raise ValueError(
             f"{path} holds weights of '{family}', which is no denoiser; "
             f"denoisers are {', '.join(names())}."
@@ -211,7 +218,7 @@ def bundled() -> dict[str, Path]:
     shared = {
         name: path
         for name, path in bundled().items()
-        if _FAMILIES.get(family := load_header(path).family, family) in _BUILT_IN
+        if denoiser_of(load_header(path).family) is not None
     }
     folder = Path(__file__).parent / "weights"
     return {**shared, **{path.stem: path for path in sorted(folder.glob("*.safetensors"))}}

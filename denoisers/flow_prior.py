@@ -17,7 +17,12 @@ of each other: the objective is a sum over rows, and Adam works on each number b
 
 Source: "Image denoising with normalizing flow priors", the published table of which has Glow of 4
 levels of 32 steps and beta in {1, 2, 4, 8}; steps, learning rate and start are not given there and
-are parameters here. The starting point is the noisy image, or its local mean, or any image.
+are parameters here.
+
+Where the search begins decides which of many maxima is found. From a very noisy image it ends in a
+poor one: at sigma 0.2 (beta 2, six photographs) at 18 dB, from the local mean at 29 dB and a far
+higher objective. From the local mean of an image with little noise it must find each detail again.
+So it begins, row by row, with the likelier of the two.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +42,9 @@ from denoisers.noise_terms import Gaussian, NoiseTerm
 from generators.checks import check_choice, check_number
 from generators.glow.network import Glow, load_glow
 
-__all__ = ["FlowPrior", "FlowPriorConfig", "maximise"]
+__all__ = ["FlowPrior", "FlowPriorConfig", "Start", "maximise"]
+
+Start = Literal["likelier", "noisy", "smooth"]
 
 _FAINTEST = 1e-4
 
@@ -52,7 +59,8 @@ class FlowPriorConfig:
             another noise model is given.
         steps: Steps of Adam, >= 1.
         learning_rate: Of Adam, > 0; white levels a step, about.
-        start: Where the search begins: ``noisy``, or ``smooth``, the noisy image's 3x3 mean.
+        start: Where the search begins: ``noisy``, or ``smooth``, the noisy image's 3x3 mean, or
+            ``likelier``, the one of them with the higher objective.
 
     Raises:
         ValueError: If a value is out of range.
@@ -62,7 +70,7 @@ class FlowPriorConfig:
     sigma: float | None = None
     steps: int = 200
     learning_rate: float = 0.02
-    start: Literal["noisy", "smooth"] = "noisy"
+    start: Start = "likelier"
 
     def __post_init__(self) -> None:
         check_number("beta", self.beta, low=0.0, open_low=True)
@@ -71,7 +79,7 @@ class FlowPriorConfig:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise ValueError(f"steps must be a whole number >= 1; it is {self.steps!r}.")
         check_number("learning_rate", self.learning_rate, low=0.0, open_low=True)
-        check_choice("start", self.start, ("noisy", "smooth"))
+        check_choice("start", self.start, get_args(Start))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FlowPriorConfig:
@@ -146,11 +154,14 @@ class FlowPrior(nn.Module):
         """
         check_image(noisy, name=self.name, channels=self.channels)
         image = mirrored(noisy.detach(), self.multiple)
-        begin = self._start(image) if start is None else mirrored(start.detach(), self.multiple)
+        noise = self._noise or Gaussian(self._sigma(image))
+        begin = (
+            self._start(image, noise) if start is None else mirrored(start.detach(), self.multiple)
+        )
         found = maximise(
             self.prior,
             image,
-            self._noise or Gaussian(self._sigma(image)),
+            noise,
             beta=self.config.beta,
             steps=self.config.steps,
             learning_rate=self.config.learning_rate,
@@ -163,10 +174,21 @@ class FlowPrior(nn.Module):
             return image.new_full((len(image),), self.config.sigma)
         return estimate_sigma(image).clamp_min(_FAINTEST)
 
-    def _start(self, image: Tensor) -> Tensor:
+    def _start(self, image: Tensor, noise: NoiseTerm) -> Tensor:
         if self.config.start == "noisy":
             return image
-        return avg_pool2d(pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        smooth = avg_pool2d(pad(image, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        if self.config.start == "smooth":
+            return smooth
+        with torch.no_grad():
+            as_is, smoothed = (
+                # Where there is no density, the other is likelier.
+                (self.config.beta * noise(image, one) + self.prior.log_prob(one)).nan_to_num(
+                    nan=-torch.inf
+                )
+                for one in (image, smooth)
+            )
+        return torch.where((smoothed > as_is)[:, None, None, None], smooth, image)
 
 
 @torch.inference_mode(False)

@@ -168,7 +168,7 @@ def _weights(name: str, path: Path) -> dict[str, Any]:
 
 def _domain(family: str, config: Mapping[str, Any]) -> str | None:
     """Return the domain of weights; ``None`` where the family belongs to a missing plug-in."""
-    if family in denoisers.names():
+    if denoisers.denoiser_of(family) is not None:
         return "raw" if config.get("channels") == 4 else "srgb"
     return generators.describe(family).gives if family in generators.names() else None
 

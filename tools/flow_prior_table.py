@@ -19,13 +19,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import denoisers
+from denoisers.flow_prior import Start
 from generators.seeds import patch_seed, standard_normal
 from pipeline.images import read_pixels
 from pipeline.metrics.quality import psnr, ssim
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--betas", type=float, nargs="+", default=BETAS)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--learning-rate", type=float, default=0.02)
-    parser.add_argument("--start", choices=["noisy", "smooth"], default="noisy")
+    parser.add_argument("--start", choices=get_args(Start), default="likelier")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     clean = crops_of(Path(arguments.data) / "cbsd68", arguments.side, arguments.crops)

@@ -175,6 +175,15 @@ def test_the_bundled_dncnn_removes_the_noise_it_was_trained_for() -> None:
     assert float(left) < 0.25
 
 
+def test_the_bundled_prior_denoises_by_a_search() -> None:
+    made = denoisers.load("glow-bsd", sigma=0.1, beta=2.0, steps=40)
+    assert (made.name, made.channels) == ("flow-prior", 3)
+    ramp = torch.linspace(0.2, 0.8, 32).expand(1, 3, 32, 32)
+    noisy = ramp + 0.1 * standard_normal([0], (3, 32, 32), "noise")
+    left = (made(noisy) - ramp).std() / (noisy - ramp).std()
+    assert float(left) < 0.6
+
+
 def test_a_network_trained_here_serves_the_generator_of_its_family(tmp_path: Path) -> None:
     import generators
 

@@ -39,7 +39,7 @@ class Normal(nn.Module):
 
 
 @pytest.mark.parametrize("beta", [1.0, 4.0])
-@pytest.mark.parametrize("start", ["noisy", "smooth"])
+@pytest.mark.parametrize("start", ["likelier", "noisy", "smooth"])
 def test_the_maximum_is_the_one_of_the_closed_form(beta: float, start: Any) -> None:
     noisy = picture(2, 3, 4, 6)
     config = FlowPriorConfig(beta=beta, sigma=0.2, steps=150, learning_rate=0.02, start=start)
@@ -48,6 +48,28 @@ def test_the_maximum_is_the_one_of_the_closed_form(beta: float, start: Any) -> N
     weight = beta / 0.2**2
     expected = (weight * noisy + 0.5 / 0.1**2) / (weight + 1 / 0.1**2)
     torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+
+
+class Smooth(nn.Module):
+    """A prior of smooth images: neighbours differ by 0.1."""
+
+    config = GlowConfig(levels=1, steps=1, hidden=1)
+
+    def log_prob(self, images: Tensor) -> Tensor:
+        return -(images.diff(dim=3) / 0.1).square().sum(dim=(1, 2, 3)) / 2
+
+
+def test_each_row_begins_with_the_likelier_image() -> None:
+    noisy = picture(2, 3, 8, 8)
+    noise = Gaussian(torch.tensor([0.5, 0.01]))  # the first may be far from what was seen
+    prior: Any = Smooth()
+    values: dict[str, Any] = {"steps": 1, "learning_rate": 1e-6}
+    found, as_is, smooth = (
+        FlowPrior(prior, FlowPriorConfig(**values, start=start), noise=noise)(noisy)
+        for start in ("likelier", "noisy", "smooth")
+    )
+    torch.testing.assert_close(found, torch.stack([smooth[0], as_is[1]]))
+    assert not torch.allclose(as_is, smooth, atol=0.01)
 
 
 def test_it_is_a_denoiser_of_any_size_that_leaves_its_prior_as_it_was() -> None:
@@ -147,7 +169,7 @@ def test_the_weights_of_a_glow_are_loaded_with_parameters(tmp_path: Path) -> Non
         ({"sigma": 25}, "sigma must be"),
         ({"steps": 0}, "steps must be a whole number >= 1; it is 0"),
         ({"learning_rate": 0.0}, "learning_rate must be"),
-        ({"start": "clean"}, "start must be one of noisy, smooth"),
+        ({"start": "clean"}, "start must be one of likelier, noisy, smooth"),
     ],
 )
 def test_wrong_parameters_are_refused(params: dict[str, Any], message: str) -> None:
