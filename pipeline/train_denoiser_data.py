@@ -17,7 +17,6 @@ from pipeline.canonical import sha256_of
 from pipeline.corpus import INDEX_NAME
 from pipeline.manifest.load import load_manifest
 from pipeline.manifest.models import (
-    CorpusSource,
     DenoisingInput,
     Splits,
     TrainDenoiserManifest,
@@ -274,7 +273,8 @@ def _stream(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
             *(generator.license for generator in rows.ready.loaded),
         ),
     }
-    return _Input(rows=rows, about=about, identity=f"stream {plan}", sources=rows.sources)
+    behind = photographs_of(loaded.sources) if manifest.validation else {}
+    return _Input(rows=rows, about=about, identity=f"stream {plan}", sources=rows.sources | behind)
 
 
 def _check_kind(where: str, domain: str, channels: int, manifest: TrainDenoiserManifest) -> None:
@@ -299,10 +299,7 @@ def _photographs(validation: Validation) -> set[str]:
         for record in scan_for_training(validation.sources, Splits()).records
         for _, sha256 in record.views().values()
     }
-    for source in validation.sources:
-        if isinstance(source, CorpusSource):
-            found |= photographs_of(source).keys()
-    return found
+    return found | photographs_of(validation.sources).keys()
 
 
 def _licenses(*found: Any) -> list[str]:

@@ -111,10 +111,7 @@ def _contents(corpus: CorpusManifest) -> dict[str, str]:
     records = prepare(corpus).plan.records
     found = {record.sha256: record.uri for record in records}
     found |= {r.noisy_sha256: r.noisy_uri or r.uri for r in records if r.noisy_sha256}
-    for source in corpus.sources:
-        if isinstance(source, CorpusSource):
-            found |= photographs_of(source)
-    return found
+    return found | photographs_of(corpus.sources)
 
 
 def _corpus(

@@ -7,10 +7,10 @@ the row is looked up there, and so on. A corpus that has been moved or deleted s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pipeline.corpus import CorpusIndex, load_corpus
-from pipeline.manifest.models import CorpusSource
+from pipeline.manifest.models import CorpusSource, Source
 from pipeline.sinks import FileRecord, open_shard
 from pipeline.sources.corpus import absolute_root, preferred_file
 from pipeline.storage import DatasetError, StorageError, join
@@ -18,22 +18,30 @@ from pipeline.storage import DatasetError, StorageError, join
 __all__ = ["photographs_behind", "photographs_of"]
 
 
-def photographs_of(source: CorpusSource) -> dict[str, str]:
-    """Return the photographs that a corpus's rows were cut from: SHA-256 to URI.
+def photographs_of(sources: Iterable[Source]) -> dict[str, str]:
+    """Return the photographs that the rows of corpora were cut from: SHA-256 to URI.
 
     A record of a row has the checksum of its patch, which no photograph has; whether a photograph
     is behind it, only this tells. Damaged shards are left out, as a scan does.
 
+    Args:
+        sources: Of a manifest; those that are no corpora have none.
+
     Raises:
-        FileNotFoundError: If the folder is not a corpus.
-        DatasetError: If its index cannot be understood.
+        FileNotFoundError: If a folder is not a corpus.
+        DatasetError: If an index cannot be understood.
     """
-    index = load_corpus(source.path)
     found: dict[str, str] = {}
-    for shard in index.shards:
-        if shard.files and (source.only is None or shard.split in source.only):
-            found.update(_origins(source.path, preferred_file(shard.files)))
-    return photographs_behind(index, found)
+    for source in sources:
+        if not isinstance(source, CorpusSource):
+            continue
+        index = load_corpus(source.path)
+        rows: dict[str, str] = {}
+        for shard in index.shards:
+            if shard.files and (source.only is None or shard.split in source.only):
+                rows.update(_origins(source.path, preferred_file(shard.files)))
+        found |= photographs_behind(index, rows)
+    return found
 
 
 def photographs_behind(index: CorpusIndex, rows: Mapping[str, str]) -> dict[str, str]:

@@ -62,8 +62,22 @@ def own_corpus(corpus: str, tmp_path: Path) -> str:
 @pytest.fixture
 def stream(tmp_path: Path, corpus_manifest: Callable[..., CorpusManifest]) -> str:
     """The manifest of such a corpus, as a file."""
-    manifest = corpus_manifest(splits={"train": 1.0, "val": 0.0, "test": 0.0})
-    path = tmp_path / "stream.yaml"
+    return written(corpus_manifest(splits={"train": 1.0, "val": 0.0, "test": 0.0}), tmp_path)
+
+
+@pytest.fixture
+def second_hand(tmp_path: Path, corpus: str, corpus_manifest: Callable[..., CorpusManifest]) -> str:
+    """The manifest of a corpus that is cut from the rows of the first, as a file."""
+    manifest = corpus_manifest(
+        sources=[{"type": "corpus", "path": corpus}],
+        splits={"train": 1.0, "val": 0.0, "test": 0.0},
+        patches={"size": 16, "per_image": 1},
+    )
+    return written(manifest, tmp_path)
+
+
+def written(manifest: CorpusManifest, folder: Path) -> str:
+    path = folder / "stream.yaml"
     path.write_text(yaml.safe_dump(manifest.model_dump(mode="json", exclude_none=True)))
     return str(path)
 
@@ -380,17 +394,23 @@ def test_pairs_serve_a_grey_denoiser(training: Make, pair_folder: Path) -> None:
     assert denoisers.load(trained(manifest).weights).channels == 1
 
 
-@pytest.mark.parametrize("kind", ["corpus", "stream"])
+@pytest.mark.parametrize("kind", ["corpus", "stream", "second_hand"])
 def test_validation_on_photographs_that_are_trained_on_is_refused(
-    training: Make, corpus: str, stream: str, photo_folder: Path, tmp_path: Path, kind: str
+    training: Make,
+    request: pytest.FixtureRequest,
+    photo_folder: Path,
+    tmp_path: Path,
+    kind: str,
 ) -> None:
     folder = tmp_path / "copied"
     folder.mkdir()
     data = (photo_folder / "a.png").read_bytes()
     (folder / "other_mean.png").write_bytes(data)
     (folder / "other_Real.png").write_bytes((photo_folder / "b.png").read_bytes())
-    place = {"corpus": corpus, "stream": stream}[kind]
-    manifest = training([{kind: place}], validation={**pairs(folder), "patch": 16})
+    key = "corpus" if kind == "corpus" else "stream"
+    manifest = training(
+        [{key: request.getfixturevalue(kind)}], validation={**pairs(folder), "patch": 16}
+    )
     with pytest.raises(ValueError, match=r"also trained on, in (corpus|stream of) small"):
         trained(manifest)
 

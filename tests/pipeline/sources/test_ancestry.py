@@ -35,7 +35,7 @@ def chain(corpus_manifest: Make, tmp_path: Path) -> list[str]:
 
 
 def of(root: str) -> dict[str, str]:
-    return photographs_of(CorpusSource(type="corpus", label="made", path=root))
+    return photographs_of([CorpusSource(type="corpus", label="made", path=root)])
 
 
 def test_rows_of_rows_are_followed_to_the_photographs(chain: list[str], photo_folder: Path) -> None:
@@ -57,7 +57,7 @@ def test_only_the_photographs_of_the_rows_that_were_used_are_behind(
         sources=[source], patches={"size": 8}, output={"path": str(tmp_path / "part")}
     )
     build(manifest, inline=True, overwrite=False, style="quiet")
-    part = photographs_of(CorpusSource(type="corpus", path=chain[0], only=[split]))
+    part = photographs_of([CorpusSource(type="corpus", path=chain[0], only=[split])])
     others = of(chain[0]).keys() - part.keys()
     assert others
     assert part.keys() <= of(manifest.output.path).keys()
