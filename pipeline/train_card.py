@@ -12,7 +12,8 @@ import torch
 
 from generators.shots import configuration_name
 from generators.weights_file import load_header, save_weights
-from pipeline.evaluate import evaluate_blocks, pair_blocks, summarise
+from pipeline.block_scores import evaluate_blocks, summarise
+from pipeline.blocks import pair_blocks
 from pipeline.images import read_pixels
 from pipeline.manifest.models import TrainGeneratorManifest
 from pipeline.progress import duration

@@ -25,7 +25,8 @@ import generators
 from generators.base import NoiseGenerator
 from generators.naflow.sampling import NAFlowGenerator
 from generators.weights_file import find
-from pipeline.evaluate import BlockScore, PairBlock, evaluate_blocks, is_sound, pair_blocks
+from pipeline.block_scores import BlockScore, evaluate_blocks, is_sound
+from pipeline.blocks import PairBlock, pair_blocks
 from pipeline.images import read_pixels
 from pipeline.manifest.base import Split
 from pipeline.manifest.models import PairsSource, Splits

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.blocks import grid_blocks
 from pipeline.corpus import CorpusIndex, load_corpus
-from pipeline.evaluate import grid_blocks
 from pipeline.evaluation.noise import SMALLEST, Measured, NoiseMeasure
 from pipeline.manifest.evaluation import CorpusSubject, EvaluationData, EvaluationMetrics
 from pipeline.manifest.models import CorpusManifest, Splits

@@ -19,7 +19,7 @@ from denoisers.base import check_image, takes_level
 from denoisers.ensembles import flip_ensemble, monte_carlo
 from denoisers.tiles import Tiled
 from generators.seeds import patch_seed
-from pipeline.evaluate import grid_blocks
+from pipeline.blocks import grid_blocks
 from pipeline.evaluation.conditions import Condition
 from pipeline.evaluation.corpora import cell_of
 from pipeline.evaluation.noise import OFFSET

@@ -1,8 +1,8 @@
-"""The noise of generators on real pairs, by the block protocol of :mod:`pipeline.evaluate`.
+"""The noise of generators on real pairs, by the block protocol of :mod:`pipeline.blocks`.
 
 One generated noise a block (more for AKLD with several samples), on a 3x3 grid of 256x256 blocks a
 photograph; clipped and rounded to 8 bits, as the real one was. The first sample of a block has the
-seed that :func:`pipeline.evaluate.evaluate_blocks` gives it, so both report the same figures.
+seed that :func:`pipeline.block_scores.evaluate_blocks` gives it, so both report the same figures.
 
 On packed raw the blocks are the same, in packed pixels, and nothing is clipped or rounded.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from generators.base import Domain, Likelihood, NoiseContext, NoiseGenerator, NoiseRequest
 from generators.seeds import patch_seed, uniform
 from generators.shots import ShotBatch
-from pipeline.evaluate import BLOCK, PairBlock, cut_blocks, pair_blocks
+from pipeline.blocks import BLOCK, PairBlock, cut_blocks, pair_blocks
 from pipeline.evaluation.corpora import cell_of, unit
 from pipeline.evaluation.noise import Measured, NoiseMeasure
 from pipeline.images import read_pixels
@@ -34,7 +34,7 @@ __all__ = ["Block", "GeneratorMeasure", "RawBlock", "blocks_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RawBlock:
-    """One block of a raw pair; like :class:`~pipeline.evaluate.PairBlock`, which is of 8 bits.
+    """One block of a raw pair; like :class:`~pipeline.blocks.PairBlock`, which is of 8 bits.
 
     Args:
         clean: ``(H, W, 4)`` packed raw, float32 or 16 bits.

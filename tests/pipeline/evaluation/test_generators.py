@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from generators.measured import MeasuredAwgn
 from generators.parametric import AWGN
-from pipeline.evaluate import evaluate_blocks
+from pipeline.block_scores import evaluate_blocks
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.corpora import pairs_of
 from pipeline.evaluation.generated import GeneratorMeasure, blocks_of

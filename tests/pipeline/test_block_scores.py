@@ -1,4 +1,4 @@
-"""The evaluation protocol: its layout, its measures, and its numbers on real pairs."""
+"""Noise measured on blocks of pairs: the measures, their summaries, and numbers on real pairs."""
 
 import csv
 import json
@@ -13,16 +13,8 @@ from PIL import Image
 
 from generators.base import NoiseGenerator, NoiseRequest, NoiseSample
 from generators.measured import FittedHeteroscedastic, MeasuredAwgn
-from pipeline.evaluate import (
-    BlockScore,
-    PairBlock,
-    evaluate_blocks,
-    grid_blocks,
-    is_sound,
-    pair_blocks,
-    score_table,
-    summarise,
-)
+from pipeline.block_scores import BlockScore, evaluate_blocks, is_sound, score_table, summarise
+from pipeline.blocks import PairBlock, pair_blocks
 from pipeline.metrics.kld import KldConvention
 from pipeline.records import ImageRecord
 
@@ -51,19 +43,6 @@ def block(seed: int, *, offset: float = 0.0, size: int = 32, scene: str = "s") -
     return PairBlock(
         clean=clean, noisy=noisy, scene=scene, y=seed, x=0, camera="Nikon D800", iso=3200
     )
-
-
-def test_grid_reaches_the_corners_and_is_even() -> None:
-    places = grid_blocks(1856, 2784)
-    assert len(places) == 9
-    assert places[0] == (0, 0)
-    assert places[-1] == (1600, 2528)
-    assert places[4] == (800, 1264)
-    # No block twice: its figures would count nine times over among those of larger photographs.
-    assert grid_blocks(256, 256) == [(0, 0)]
-    assert grid_blocks(256, 257) == [(0, 0), (0, 1)]
-    with pytest.raises(ValueError, match="255x300"):
-        grid_blocks(255, 300)
 
 
 def test_perfect_noise_scores_zero_and_the_real_figures() -> None:
@@ -148,11 +127,6 @@ def test_mistakes_are_named() -> None:
         evaluate_blocks(raw, [block(0)])
     with pytest.raises(ValueError, match="batch"):
         evaluate_blocks(Echo(), [block(0)], batch=0)
-    good = block(0)
-    with pytest.raises(TypeError, match=r"s\[y=0,x=0\].*8-bit"):
-        PairBlock(clean=good.clean.astype(float), noisy=good.noisy, scene="s")
-    with pytest.raises(ValueError, match="one shape"):
-        PairBlock(clean=good.clean[1:], noisy=good.noisy, scene="s")
 
 
 def record(scene: str, clean: str, noisy: str | None, camera: str, iso: int) -> ImageRecord:
@@ -161,14 +135,6 @@ def record(scene: str, clean: str, noisy: str | None, camera: str, iso: int) -> 
         scene=scene, split="val", source="polyu", license="", camera=camera, iso=iso,
         noisy_uri=noisy,
     )  # fmt: skip
-
-
-def test_pairs_without_or_with_an_unlike_partner_are_refused() -> None:
-    images = {"a": np.zeros((300, 300, 3), np.uint8), "b": np.zeros((300, 301, 3), np.uint8)}
-    with pytest.raises(ValueError, match="no noisy partner"):
-        list(pair_blocks([record("s", "a", None, "c", 1)], images.__getitem__))
-    with pytest.raises(ValueError, match="audit"):
-        list(pair_blocks([record("s", "a", "b", "c", 1)], images.__getitem__))
 
 
 def polyu_blocks() -> list[PairBlock]:
