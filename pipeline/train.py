@@ -18,9 +18,10 @@ from pipeline.train_data import check_held_out, make_batches
 from pipeline.train_folder import page_writer, remember
 from pipeline.train_progress import TrainingDisplay, Watched
 from pipeline.train_schedule import loop_recipe
-from pipeline.training.data import Batches, TrainingStore
+from pipeline.training.batches import Batches
 from pipeline.training.events import training_log
 from pipeline.training.loop import Progress, train
+from pipeline.training.store import TrainingStore
 from pipeline.training.task import DataTask
 
 __all__ = ["train_generator"]

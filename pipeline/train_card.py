@@ -20,8 +20,8 @@ from pipeline.progress import duration
 from pipeline.provenance import git_revision, hardware, software_versions
 from pipeline.storage import publish
 from pipeline.train_data import pair_records
-from pipeline.training.data import TrainingStore
 from pipeline.training.loop import TrainingResult
+from pipeline.training.store import TrainingStore
 from pipeline.training.task import DataTask
 
 __all__ = ["Trained", "publish_training"]

@@ -19,15 +19,10 @@ from pipeline.records import ImageRecord, View
 from pipeline.sources import scan, scan_for_training
 from pipeline.sources.views import load_training_views
 from pipeline.stages.quantise import quantise, to_color, to_unit
-from pipeline.training.data import (
-    Batches,
-    Pixels,
-    StoreBatches,
-    TrainingImage,
-    TrainingStore,
-    views,
-)
+from pipeline.training.batches import Batches, StoreBatches, views
+from pipeline.training.places import Pixels
 from pipeline.training.simulated import Device, SimulatedBatches
+from pipeline.training.store import TrainingImage, TrainingStore
 
 __all__ = ["Color", "check_held_out", "load_images", "make_batches", "pair_records"]
 

@@ -27,10 +27,11 @@ from pipeline.sources import photographs_behind, photographs_of, scan_for_traini
 from pipeline.storage import read_bytes
 from pipeline.streamed_rows import StreamedRows
 from pipeline.train_data import check_held_out, make_batches
+from pipeline.training.batches import Batches
 from pipeline.training.corpus_rows import CorpusReservoir
-from pipeline.training.data import Batches, TrainingStore
 from pipeline.training.mixed import BatchRows, MixedBatches
 from pipeline.training.pair_rows import Crops, PairRows, Rows
+from pipeline.training.store import TrainingStore
 
 __all__ = ["DenoisingBatches", "denoising_batches", "validation_batches"]
 

@@ -27,7 +27,7 @@ from pipeline.manifest.load import load_manifest
 from pipeline.manifest.models import TrainGeneratorManifest
 from pipeline.metrics import KldConvention, akld, kld
 from pipeline.train_data import make_batches
-from pipeline.training.data import Batches
+from pipeline.training.batches import Batches
 
 MANIFEST = "train-noise-flow-simulated"
 DEFAULT = ("nlf-simulated", "noise-flow-simulated", "noise2noise-flow-simulated")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from generators.base import Domain
 from generators.training import TrainingBatch, image
-from pipeline.training.data import Batches
+from pipeline.training.batches import Batches
 from pipeline.training.task import Example, pixels, single_row, unfitness
 
 __all__ = ["PSNR_CONVENTION", "DenoiserTask", "LossName", "distance", "mean_psnr"]

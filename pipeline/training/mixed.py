@@ -15,7 +15,7 @@ from generators.base import Domain
 from generators.seeds import batch_rng
 from generators.shots import ShotBatch
 from generators.training import TrainingBatch
-from pipeline.training.data import Batches
+from pipeline.training.batches import Batches
 from pipeline.training.pair_rows import Rows
 
 __all__ = ["BatchRows", "MixedBatches", "select_rows"]

@@ -23,7 +23,7 @@ from generators.base import Domain
 from generators.seeds import batch_rng
 from generators.shots import ShotBatch
 from generators.training import TrainingBatch
-from pipeline.training.data import Augmentation, turned
+from pipeline.training.batches import Augmentation, turned
 from pipeline.training.order import Order
 from pipeline.training.windows import Windows
 

@@ -18,7 +18,8 @@ from generators.base import NoiseContext, NoiseGenerator, NoiseRequest, NoiseSam
 from generators.seeds import batch_rng, patch_seed
 from generators.shots import ShotBatch
 from generators.training import DataUse, TrainingBatch
-from pipeline.training.data import Augmentation, TrainingStore, draw_batch, views
+from pipeline.training.batches import Augmentation, draw_batch, views
+from pipeline.training.store import TrainingStore
 
 __all__ = ["Device", "SimulatedBatches"]
 

@@ -17,7 +17,7 @@ from generators.training import NoiseTask, TrainingBatch, image
 from pipeline.metrics.akld import akld
 from pipeline.metrics.base import Array, Floats
 from pipeline.metrics.kld import KldConvention, kld
-from pipeline.training.data import Batches
+from pipeline.training.batches import Batches
 
 __all__ = ["DataTask", "Example", "pixels", "single_row", "unfitness"]
 

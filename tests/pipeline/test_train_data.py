@@ -12,7 +12,8 @@ from generators.base import Domain
 from generators.training import DataUse
 from pipeline.manifest.models import TrainingData
 from pipeline.train_data import check_held_out, make_batches
-from pipeline.training.data import Batches, TrainingImage, TrainingStore
+from pipeline.training.batches import Batches
+from pipeline.training.store import TrainingImage, TrainingStore
 
 AWGN = {"camera": "toy", "isos": [100, 200], "generator": "awgn", "params": {"sigma": 10}}
 RAW = {"camera": "phone", "isos": [800], "params": {"iso": "shot", "output": "raw"}}

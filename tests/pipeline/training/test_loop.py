@@ -21,10 +21,10 @@ from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.naflow.training import NAFlowTask
 from pipeline.training import loop
+from pipeline.training.batches import StoreBatches
 from pipeline.training.checkpoint import load_checkpoint
-from pipeline.training.data import StoreBatches, TrainingImage, TrainingStore
 from pipeline.training.loop import Progress, Recipe, TrainingResult, learning_rate, train
-from pipeline.training.store import write_store
+from pipeline.training.store import TrainingImage, TrainingStore, write_store
 from pipeline.training.task import DataTask
 
 CPU = torch.device("cpu")

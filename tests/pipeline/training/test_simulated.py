@@ -10,8 +10,8 @@ import torch
 
 import generators
 from generators.training import DataUse, TrainingBatch
-from pipeline.training.data import TrainingImage, TrainingStore
 from pipeline.training.simulated import Device, SimulatedBatches
+from pipeline.training.store import TrainingImage, TrainingStore
 
 WEAK, STRONG = 5.0, 20.0
 
