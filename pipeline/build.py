@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.cluster import Board, cluster_machine, connected, run_on_ray
-from pipeline.corpus import CorpusIndex, ShardRecord
+from pipeline.corpus import CorpusIndex
 from pipeline.finish import finish
 from pipeline.lock import run_lock
 from pipeline.manifest.models import CorpusManifest
@@ -28,6 +28,7 @@ from pipeline.recipe import LoadedGenerator, load_generators, recipe_sha256
 from pipeline.reject_budget import RejectBudget, check_photographs
 from pipeline.resources import crew_for, local_machine
 from pipeline.resume import Resumed, look_at_output, refuse_foreign, remember_plan
+from pipeline.shard_records import ShardRecord
 from pipeline.sinks import SinkOptions
 from pipeline.sources.base import label_of
 from pipeline.stages.cut import CutStage

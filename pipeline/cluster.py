@@ -19,13 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.corpus import ShardRecord
 from pipeline.manifest.models import CorpusManifest
 from pipeline.plan import PlannedShard
 from pipeline.progress import Ledger
 from pipeline.ray_console import ray_prints_to_stderr, without_native_log
 from pipeline.recipe import load_generators
 from pipeline.resources import Crew, Machine
+from pipeline.shard_records import ShardRecord
 from pipeline.stages.cut import CutStage
 from pipeline.stages.generate import GenerateStage
 from pipeline.stages.work import CutShard, CutTask, MadeShard

@@ -16,21 +16,20 @@ from pipeline.card import CARD_NAME, write_card
 from pipeline.corpus import (
     CorpusIndex,
     GeneratorEntry,
-    ShardRecord,
     SourceEntry,
     Totals,
     load_corpus,
-    utc_now,
     write_index,
 )
 from pipeline.images import ImageError, read_pixels
 from pipeline.manifest.models import CorpusManifest
 from pipeline.plan import Plan
-from pipeline.provenance import git_revision, hardware, software_versions
+from pipeline.provenance import git_revision, hardware, software_versions, utc_now
 from pipeline.recipe import LoadedGenerator, recipe_sha256
 from pipeline.records import merged
 from pipeline.report import collect_samples, real_pairs_from, write_report
 from pipeline.report.page import REPORT_NAME
+from pipeline.shard_records import ShardRecord
 from pipeline.sources.base import label_of
 from pipeline.storage import DatasetError, StorageError, exists, join, publish
 

@@ -1,4 +1,4 @@
-"""With what a corpus was made: versions of software, the checkout's revision, the hardware."""
+"""With what a corpus was made, and when: versions, the revision, the hardware, the time."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.version import __version__
 
-__all__ = ["git_revision", "hardware", "software_versions"]
+__all__ = ["git_revision", "hardware", "software_versions", "utc_now"]
 
 _PACKAGES = {
     "torch": ("torch",),
@@ -78,3 +79,8 @@ def _cpu_model() -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
+
+
+def utc_now() -> str:
+    """Return the time as ``2026-01-31T12:00:00Z``."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

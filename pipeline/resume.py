@@ -11,19 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.corpus import (
-    INDEX_NAME,
-    RECORDS,
-    ShardRecord,
-    done_shards,
-    is_corpus,
-    load_corpus,
-    sweep_orphans,
-)
+from pipeline.corpus import INDEX_NAME, is_corpus, load_corpus
 from pipeline.manifest.diff import manifest_difference
 from pipeline.manifest.models import CorpusManifest
 from pipeline.plan import Plan
 from pipeline.recipe import recipe_of
+from pipeline.shard_records import RECORDS, ShardRecord, done_shards, sweep_orphans
 from pipeline.storage import (
     DatasetError,
     StorageError,

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.corpus import RECORDS, CorpusIndex, ShardRecord, Totals, load_corpus
+from pipeline.corpus import CorpusIndex, Totals, load_corpus
 from pipeline.resume import PLAN_NOTE
 from pipeline.rows import COLUMNS, noise_std
+from pipeline.shard_records import RECORDS, ShardRecord
 from pipeline.sinks import FileRecord, ShardReader, open_shard
 from pipeline.storage import (
     TEMP_PREFIX,

@@ -23,7 +23,6 @@ import torch
 
 from pipeline.canonical import sha256_of
 from pipeline.cluster import connected
-from pipeline.corpus import utc_now
 from pipeline.evaluation.rows import Row, load_row, save_row
 from pipeline.evaluation.subjects import Job, Prepared, prepare
 from pipeline.evaluation.tables import conventions, csv_text, markdown, printed
@@ -31,7 +30,7 @@ from pipeline.lock import run_lock
 from pipeline.manifest.models import EvaluateManifest
 from pipeline.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
 from pipeline.progress import Style, duration, tell
-from pipeline.provenance import git_revision, hardware, software_versions
+from pipeline.provenance import git_revision, hardware, software_versions, utc_now
 from pipeline.resources import local_machine
 from pipeline.storage import join, publish
 

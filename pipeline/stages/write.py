@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from pipeline.corpus import ShardRecord, write_record
 from pipeline.rows import ShardRows
+from pipeline.shard_records import ShardRecord, write_record
 from pipeline.sinks import Format, SinkOptions, sink
 from pipeline.stages.work import MadeShard
 

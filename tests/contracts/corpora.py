@@ -7,17 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.corpus import (
-    CorpusIndex,
-    GeneratorEntry,
-    ShardRecord,
-    SourceEntry,
-    Totals,
-    sha256_of,
-    write_index,
-    write_record,
-)
+from pipeline.canonical import sha256_of
+from pipeline.corpus import CorpusIndex, GeneratorEntry, SourceEntry, Totals, write_index
 from pipeline.rows import ShardRows, noise_std
+from pipeline.shard_records import ShardRecord, write_record
 from pipeline.sinks import FORMATS, ShardName, SinkOptions, sink
 
 MANIFEST = {"kind": "corpus", "name": "tiny", "seed": 7, "license": "CC0-1.0"}

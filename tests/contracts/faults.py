@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpus import ShardRecord
+from pipeline.shard_records import ShardRecord
 from pipeline.stages.cut import CutStage
 from pipeline.stages.work import CutShard, CutTask, MadeShard
 from pipeline.stages.write import WriteStage

@@ -38,3 +38,10 @@ def corpus_manifest(tmp_path: Path, photo_folder: Path) -> Callable[..., CorpusM
         return CorpusManifest.model_validate(data)
 
     return make
+
+
+@pytest.fixture(params=["local", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder, and a URL."""
+    local = request.param == "local"
+    return str(tmp_path) if local else f"memory://corpus-{tmp_path.name}-{id(tmp_path)}"

@@ -10,7 +10,6 @@ import pytest
 
 import pipeline.resume as module
 from pipeline.build import prepare
-from pipeline.corpus import ShardRecord, write_record
 from pipeline.manifest.models import CorpusManifest
 from pipeline.plan import Plan
 from pipeline.resume import (
@@ -21,6 +20,7 @@ from pipeline.resume import (
     refuse_foreign,
     remember_plan,
 )
+from pipeline.shard_records import ShardRecord, write_record
 from pipeline.storage import list_files
 from tests.contracts.runs import state
 

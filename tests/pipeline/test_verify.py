@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.corpus import CorpusIndex, ShardRecord, write_index
+from pipeline.corpus import CorpusIndex, write_index
 from pipeline.rows import ShardRows
+from pipeline.shard_records import ShardRecord
 from pipeline.sinks import FORMATS, ShardName, sink
 from pipeline.storage import publish
 from pipeline.verify import verify

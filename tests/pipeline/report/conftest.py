@@ -11,13 +11,13 @@ import pytest
 from pipeline.corpus import (
     CorpusIndex,
     GeneratorEntry,
-    ShardRecord,
     SourceEntry,
     Totals,
     load_corpus,
     write_index,
 )
 from pipeline.rows import COLUMNS, ShardRows, noise_std, white_level
+from pipeline.shard_records import ShardRecord
 from pipeline.sinks import FORMATS, ShardName, SinkOptions, sink
 
 SIZE = 32

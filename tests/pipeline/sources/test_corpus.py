@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.corpus import CorpusIndex, ShardRecord, Totals, write_index
+from pipeline.corpus import CorpusIndex, Totals, write_index
 from pipeline.images import ImageError, read_header, read_pixels
 from pipeline.manifest.models import CorpusSource, Splits
 from pipeline.rows import COLUMNS, ShardRows
+from pipeline.shard_records import ShardRecord
 from pipeline.sinks import ShardName, SinkOptions, sink
 from pipeline.sources import Scan, scan
 from pipeline.storage import DatasetError

@@ -13,8 +13,8 @@ import pytest
 
 import pipeline.stages.write as write_module
 from pipeline.build import Prepared, inline_stages, prepare, task_for
-from pipeline.corpus import done_shards
 from pipeline.manifest.models import CorpusManifest
+from pipeline.shard_records import done_shards
 from pipeline.sinks import FORMATS, SinkOptions, open_shard
 from pipeline.stages.work import MadeShard
 from pipeline.stages.write import WriteStage
