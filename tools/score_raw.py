@@ -26,7 +26,7 @@ from generators.weights_file import find, load_header
 from pipeline.manifest.load import load_manifest
 from pipeline.manifest.models import TrainGeneratorManifest
 from pipeline.metrics import KldConvention, akld, kld
-from pipeline.train_data import make_batches
+from pipeline.train.generator_data import make_batches
 from pipeline.training.batches import Batches
 
 MANIFEST = "train-noise-flow-simulated"

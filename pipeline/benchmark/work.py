@@ -26,7 +26,7 @@ from pipeline.manifest.models import CorpusSource, GeneratorSpec, TrainingOutput
 from pipeline.metrics.base import Array
 from pipeline.progress import Style
 from pipeline.storage import file_stem
-from pipeline.train_denoiser import train_denoiser
+from pipeline.train.denoiser import train_denoiser
 
 __all__ = ["Real", "Workbench"]
 

@@ -29,8 +29,8 @@ _ADDRESS = click.option("--address", help="Ray cluster: auto, HOST:PORT or ray:/
 _JOBS = {
     "benchmark": "pipeline.benchmark.run:run_benchmark",
     "evaluate": "pipeline.evaluation:evaluate",
-    "train-denoiser": "pipeline.train_denoiser:train_denoiser",
-    "train-generator": "pipeline.train:train_generator",
+    "train-denoiser": "pipeline.train.denoiser:train_denoiser",
+    "train-generator": "pipeline.train.generator:train_generator",
 }
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 

@@ -25,8 +25,8 @@ from pipeline.manifest.models import (
 )
 from pipeline.sources import photographs_behind, photographs_of, scan_for_training
 from pipeline.storage import read_bytes
-from pipeline.streamed_rows import StreamedRows
-from pipeline.train_data import check_held_out, make_batches
+from pipeline.train.generator_data import check_held_out, make_batches
+from pipeline.train.streamed_rows import StreamedRows
 from pipeline.training.batches import Batches
 from pipeline.training.corpus_rows import CorpusReservoir
 from pipeline.training.mixed import BatchRows, MixedBatches

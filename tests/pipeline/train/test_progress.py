@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-import pipeline.train_progress as progress_module
-from pipeline.train_progress import TrainingDisplay, Watched
+import pipeline.train.progress as progress_module
+from pipeline.train.progress import TrainingDisplay, Watched
 from pipeline.training.loop import Progress
 
 

@@ -19,7 +19,7 @@ from pipeline.manifest.models import TrainGeneratorManifest
 from pipeline.progress import duration
 from pipeline.provenance import git_revision, hardware, software_versions
 from pipeline.storage import publish
-from pipeline.train_data import pair_records
+from pipeline.train.generator_data import pair_records
 from pipeline.training.loop import TrainingResult
 from pipeline.training.store import TrainingStore
 from pipeline.training.task import DataTask

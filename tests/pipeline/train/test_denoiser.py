@@ -17,13 +17,13 @@ import yaml
 from pydantic import ValidationError
 
 import denoisers
-import pipeline.train_denoiser as module
+import pipeline.train.denoiser as module
 from generators.weights_file import load_weights
 from pipeline.build import build
 from pipeline.manifest.models import CorpusManifest, TrainDenoiserManifest
 from pipeline.reject_budget import RejectBudgetError
-from pipeline.train_denoiser import train_denoiser
-from pipeline.train_denoiser_data import denoising_batches
+from pipeline.train.denoiser import train_denoiser
+from pipeline.train.denoiser_data import denoising_batches
 from tests.contracts.command import noisemill
 
 Make = Callable[..., TrainDenoiserManifest]

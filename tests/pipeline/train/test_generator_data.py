@@ -11,7 +11,7 @@ import pytest
 from generators.base import Domain
 from generators.training import DataUse
 from pipeline.manifest.models import TrainingData
-from pipeline.train_data import check_held_out, make_batches
+from pipeline.train.generator_data import check_held_out, make_batches
 from pipeline.training.batches import Batches
 from pipeline.training.store import TrainingImage, TrainingStore
 

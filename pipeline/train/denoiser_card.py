@@ -17,7 +17,7 @@ from pipeline.manifest.models import TrainDenoiserManifest
 from pipeline.progress import duration
 from pipeline.provenance import git_revision, hardware, software_versions
 from pipeline.storage import publish
-from pipeline.train_denoiser_data import DenoisingBatches
+from pipeline.train.denoiser_data import DenoisingBatches
 from pipeline.training.denoiser import PSNR_CONVENTION, DenoiserTask
 from pipeline.training.loop import TrainingResult
 

@@ -13,7 +13,7 @@ import pytest
 from generators.weights_file import load_weights
 from pipeline.build import build
 from pipeline.manifest.models import CorpusManifest, TrainDenoiserManifest
-from pipeline.train_denoiser import train_denoiser
+from pipeline.train.denoiser import train_denoiser
 
 
 @pytest.fixture

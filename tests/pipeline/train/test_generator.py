@@ -13,8 +13,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-import pipeline.train as train_module
-import pipeline.train_folder as train_folder
+import pipeline.train.folder as train_folder
+import pipeline.train.generator as train_module
 from generators.base import NoiseContext, NoiseRequest
 from generators.naflow.sampling import NAFlowGenerator
 from generators.naflow.training import NAFlowTask
@@ -24,8 +24,8 @@ from pipeline.build import build
 from pipeline.lock import run_lock
 from pipeline.manifest.models import CorpusManifest, TrainGeneratorManifest, TrainingData
 from pipeline.storage import StorageError
-from pipeline.train import train_generator
-from pipeline.train_data import load_images
+from pipeline.train.generator import train_generator
+from pipeline.train.generator_data import load_images
 from pipeline.training.checkpoint import load_checkpoint
 from tests.contracts.command import noisemill
 

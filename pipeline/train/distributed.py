@@ -104,8 +104,8 @@ def _work(config: dict[str, Any]) -> None:
     from ray import train as ray_train
     from ray.train.torch import get_device
 
-    from pipeline.train_denoiser import prepare_denoiser
-    from pipeline.train_schedule import loop_recipe
+    from pipeline.train.denoiser import prepare_denoiser
+    from pipeline.train.schedule import loop_recipe
 
     if Path(config["directory"]).is_dir():
         os.chdir(config["directory"])

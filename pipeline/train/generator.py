@@ -13,11 +13,11 @@ from generators.training import DataUse, NoiseTask, TrainingSetup
 from pipeline.lock import run_lock
 from pipeline.manifest.models import TrainGeneratorManifest
 from pipeline.progress import Style, tell
-from pipeline.train_card import Trained, publish_training
-from pipeline.train_data import check_held_out, make_batches
-from pipeline.train_folder import page_writer, remember
-from pipeline.train_progress import TrainingDisplay, Watched
-from pipeline.train_schedule import loop_recipe
+from pipeline.train.folder import page_writer, remember
+from pipeline.train.generator_card import Trained, publish_training
+from pipeline.train.generator_data import check_held_out, make_batches
+from pipeline.train.progress import TrainingDisplay, Watched
+from pipeline.train.schedule import loop_recipe
 from pipeline.training.batches import Batches
 from pipeline.training.events import training_log
 from pipeline.training.loop import Progress, train

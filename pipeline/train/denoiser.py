@@ -14,11 +14,11 @@ import denoisers
 from pipeline.lock import run_lock
 from pipeline.manifest.models import TrainDenoiserManifest
 from pipeline.progress import Style, tell
-from pipeline.train_denoiser_card import TrainedDenoiser, publish_denoiser
-from pipeline.train_denoiser_data import DenoisingBatches, denoising_batches, validation_batches
-from pipeline.train_folder import page_writer, remember
-from pipeline.train_progress import TrainingDisplay, Watched
-from pipeline.train_schedule import loop_recipe
+from pipeline.train.denoiser_card import TrainedDenoiser, publish_denoiser
+from pipeline.train.denoiser_data import DenoisingBatches, denoising_batches, validation_batches
+from pipeline.train.folder import page_writer, remember
+from pipeline.train.progress import TrainingDisplay, Watched
+from pipeline.train.schedule import loop_recipe
 from pipeline.training.denoiser import DenoiserTask
 from pipeline.training.events import training_log
 from pipeline.training.loop import Progress, train
@@ -131,7 +131,7 @@ def _train_in(
             if manifest.report:
                 listeners.append(page_writer(_page(folder, manifest), style))
             if manifest.workers > 1:
-                from pipeline.distributed import train_on_ray
+                from pipeline.train.distributed import train_on_ray
 
                 train_on_ray(manifest, folder, report=_each(listeners))
             started, before = time.perf_counter(), task.waited_s
