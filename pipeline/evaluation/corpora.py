@@ -29,6 +29,7 @@ from pipeline.records import ImageRecord
 from pipeline.rows import white_level
 from pipeline.sinks import FileRecord, open_shard
 from pipeline.sources import scan
+from pipeline.sources.corpus import preferred_file
 from pipeline.stages.cut import read_unchanged
 from pipeline.storage import DatasetError, StorageError, file_size, sha256_file
 
@@ -108,7 +109,7 @@ def open_corpus(subject: CorpusSubject) -> Opened:
             f"{', '.join(keys)}. Correct corpus.generators."
         )
     files = [
-        min(shard.files, key=lambda file: (file.format != "hdf5", file.format))
+        preferred_file(shard.files)
         for shard in index.shards
         if shard.rows and subject.split in (None, shard.split)
     ]

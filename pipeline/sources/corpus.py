@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -89,9 +89,9 @@ def absolute_root(path: str) -> str:
     return path if local is None else os.path.abspath(local)
 
 
-def preferred_file(files: Any) -> FileRecord:
+def preferred_file(files: Sequence[FileRecord]) -> FileRecord:
     """Return a shard's HDF5 file where there is one, because its rows can be read singly."""
-    return min(files, key=lambda file: (file.format != "hdf5", file.format))  # type: ignore[no-any-return]
+    return min(files, key=lambda file: (file.format != "hdf5", file.format))
 
 
 def _read_shard(root: str, file: FileRecord) -> list[_Row] | Reject:
