@@ -1,8 +1,7 @@
 """Flow-sRGB sampling in units of one convolution.
 
-The unit is that of NAFlow's benchmark: one float32 contiguous ``conv2d`` of 64 to 64 channels, 3x3,
-padding 1, on 32x64x64x64, with the same two threads. The released program takes 0.6 units for
-64x3x32x32.
+The unit is that of :mod:`benchmarks.unit`, with the same two threads. The released program takes
+0.6 units for 64x3x32x32.
 """
 
 from __future__ import annotations

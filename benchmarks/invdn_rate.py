@@ -1,7 +1,6 @@
 """InvDN denoising in units of one convolution, and what bfloat16 does to the estimate.
 
-The unit is that of :mod:`benchmarks.unit`: one float32 contiguous ``conv2d`` of 64 to 64
-channels, 3x3, padding 1, on 32x64x64x64, with the same two threads. The released program takes 10
+The unit is that of :mod:`benchmarks.unit`, with the same two threads. The released program takes 10
 units for one 3x256x256 image (one z); its convolutions alone are 95 GFLOP, a unit is 9.7. The
 arrangement is the paper's, 8 + 8 blocks; speed does not depend on the weights' values, so they are
 random. bfloat16 pays where the processor has instructions for it; elsewhere it is emulated.

@@ -1,9 +1,8 @@
 """NAFlow sampling in units of one convolution, and what bfloat16 and folding do to the result.
 
-The unit is one float32 contiguous ``conv2d`` of 64 to 64 channels, 3x3, padding 1, on 32x64x64x64,
-with the same two threads: it scales with the machine as the network does. The released program
-takes 4.1 units for 32x3x64x64 and 7.5 for 8x3x160x160; the targets are a half of that in float32
-and a quarter in bfloat16.
+The unit is that of :mod:`benchmarks.unit`, with the same two threads: it scales with the machine as
+the network does. The released program takes 4.1 units for 32x3x64x64 and 7.5 for 8x3x160x160; the
+targets are a half of that in float32 and a quarter in bfloat16.
 """
 
 from __future__ import annotations

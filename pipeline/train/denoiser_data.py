@@ -7,11 +7,7 @@ from typing import Any
 
 from generators.base import Domain
 from generators.seeds import patch_seed
-from pipeline.manifest.models import (
-    Splits,
-    TrainDenoiserManifest,
-    Validation,
-)
+from pipeline.manifest.models import Splits, TrainDenoiserManifest, Validation
 from pipeline.sources import photographs_of, scan_for_training
 from pipeline.train.denoiser_inputs import OpenedInput, open_input
 from pipeline.train.generator_data import check_held_out, make_batches

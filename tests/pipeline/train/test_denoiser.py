@@ -25,6 +25,7 @@ from pipeline.reject_budget import RejectBudgetError
 from pipeline.train.denoiser import train_denoiser
 from pipeline.train.denoiser_data import denoising_batches
 from tests.contracts.command import noisemill
+from tests.contracts.trainings import six_steps
 
 Make = Callable[..., TrainDenoiserManifest]
 IMAGES = ("clean", "noisy", "second")
@@ -87,21 +88,13 @@ def training(tmp_path: Path) -> Make:
     """Makes manifests of trainings of six steps of four 16x16 crops."""
 
     def make(inputs: list[dict[str, Any]], name: str = "run", **changes: Any) -> Any:
-        data: dict[str, Any] = {
-            "kind": "train-denoiser",
-            "name": "tiny",
-            "seed": 5,
-            "params": {"depth": 3, "width": 4},
-            "data": {"inputs": inputs, "patch": 16},
-            "schedule": {"steps": 6, "batch_size": 4, "threads": 1, "ema": 0.9},
-            "checkpoint_every": 2,
-            "log_every": 1,
-            "output": {"path": str(tmp_path / name)},
-            "license": "CC0-1.0",
-            "report": False,
-        }
-        for key, value in changes.items():
-            data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
+        data = six_steps(
+            "train-denoiser",
+            tmp_path / name,
+            changes,
+            params={"depth": 3, "width": 4},
+            data={"inputs": inputs, "patch": 16},
+        )
         return TrainDenoiserManifest.model_validate(data)
 
     return make

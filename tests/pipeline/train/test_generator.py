@@ -28,6 +28,7 @@ from pipeline.train.generator import train_generator
 from pipeline.train.generator_data import load_images
 from pipeline.training.checkpoint import load_checkpoint
 from tests.contracts.command import noisemill
+from tests.contracts.trainings import six_steps
 
 Make = Callable[..., TrainGeneratorManifest]
 
@@ -50,21 +51,13 @@ def training(tmp_path: Path, pair_folder: Path) -> Make:
     """Makes manifests of a training of six steps of four 16x16 crops."""
 
     def make(name: str = "run", **changes: Any) -> TrainGeneratorManifest:
-        data: dict[str, Any] = {
-            "kind": "train-generator",
-            "name": "tiny",
-            "seed": 5,
-            "params": TINY,
-            "data": {"sources": [pairs(pair_folder, camera="X", iso=800)], "patch": 16},
-            "schedule": {"steps": 6, "batch_size": 4, "threads": 1, "ema": 0.9},
-            "checkpoint_every": 2,
-            "log_every": 1,
-            "output": {"path": str(tmp_path / name)},
-            "license": "CC0-1.0",
-            "report": False,
-        }
-        for key, value in changes.items():
-            data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
+        data = six_steps(
+            "train-generator",
+            tmp_path / name,
+            changes,
+            params=TINY,
+            data={"sources": [pairs(pair_folder, camera="X", iso=800)], "patch": 16},
+        )
         return TrainGeneratorManifest.model_validate(data)
 
     return make
