@@ -43,7 +43,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _report(done: dict[str, list[Line]], quick: bool) -> dict[str, object]:
-    from pipeline.provenance import git_revision, hardware, software_versions
+    from pipeline.corpus.provenance import git_revision, hardware, software_versions
 
     return {
         "quick": quick,

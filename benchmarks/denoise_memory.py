@@ -68,7 +68,7 @@ def peak(*, height: int, width: int, depth: int, threads: int) -> dict[str, int]
 
     import denoisers
     from generators.seeds import stream_rng
-    from pipeline.denoise import denoise_picture
+    from pipeline.pictures.denoise import denoise_picture
 
     torch.set_num_threads(min(torch.get_num_threads(), threads))
     picture = stream_rng(0, "picture").integers(0, 256, (height, width, 3), dtype=np.uint8)

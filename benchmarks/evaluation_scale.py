@@ -21,7 +21,7 @@ from benchmarks.inputs import corpus_manifest, write_photographs
 from benchmarks.processes import watching
 from benchmarks.results import Effort, Line
 from generators.seeds import stream_rng
-from pipeline.build import build
+from pipeline.building.run import build
 from pipeline.evaluation import evaluate
 from pipeline.manifest.models import EvaluateManifest
 
@@ -114,12 +114,12 @@ def _parts(profile: cProfile.Profile, seconds: float) -> dict[str, float]:
 
     return {
         "metrics": share("pipeline/evaluation/noise.py", "add"),
-        "KLD": share("pipeline/metrics/kld.py", "kld"),
-        "AKLD": share("pipeline/metrics/akld.py", "akld"),
+        "KLD": share("pipeline/measure/metrics/kld.py", "kld"),
+        "AKLD": share("pipeline/measure/metrics/akld.py", "akld"),
         "correlation": share("pipeline/evaluation/noise.py", "_block_map"),
-        "spectrum": share("pipeline/metrics/spectrum.py", "update"),
-        "photographs": share("pipeline/stages/cut.py", "read_unchanged"),
-        "rows": share("pipeline/sinks/hdf5.py", "pair"),
+        "spectrum": share("pipeline/measure/metrics/spectrum.py", "update"),
+        "photographs": share("pipeline/building/stages/cut.py", "read_unchanged"),
+        "rows": share("pipeline/corpus/formats/hdf5.py", "pair"),
     }
 
 

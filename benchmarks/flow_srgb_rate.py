@@ -14,11 +14,11 @@ from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
+from generators.flow_srgb.checkpoint_import import SIDD
 from generators.flow_srgb.network import FlowSRGB
-from generators.flow_srgb.released import SIDD
 from generators.flow_srgb.sampling import FlowSRGBGenerator
 from generators.seeds import uniform
-from generators.shots import ShotBatch
 
 __all__ = ["measure"]
 

@@ -18,7 +18,7 @@ _COMMANDS = {
     "import pipeline.cli": ["-c", "import pipeline.cli"],
     "noisemill --help": ["-m", "pipeline.cli", "--help"],
     "noisemill run --help": ["-m", "pipeline.cli", "run", "--help"],
-    "import pipeline.dataset": ["-c", "import pipeline.dataset"],
+    "import pipeline.corpus.dataset": ["-c", "import pipeline.corpus.dataset"],
 }
 
 

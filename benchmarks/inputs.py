@@ -13,8 +13,8 @@ from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.seeds import standard_normal, stream_rng, uniform
 from generators.weights_file import bundled, save_weights
-from pipeline.build import build
-from pipeline.dataset import CorpusDataset
+from pipeline.building.run import build
+from pipeline.corpus.dataset import CorpusDataset
 from pipeline.manifest.models import CorpusManifest
 
 __all__ = ["awgn_corpus", "corpus_manifest", "export_pngs", "naflow_weights", "write_photographs"]

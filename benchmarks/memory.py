@@ -17,9 +17,9 @@ from benchmarks.fresh import in_fresh_process
 from benchmarks.inputs import corpus_manifest, write_photographs
 from benchmarks.processes import watching
 from benchmarks.results import Effort, Line
-from pipeline.build import build
-from pipeline.cluster import connected
-from pipeline.resources import local_machine
+from pipeline.building.run import build
+from pipeline.engine.cluster import connected
+from pipeline.engine.resources import local_machine
 
 __all__ = ["measure", "peaks"]
 

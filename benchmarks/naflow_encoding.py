@@ -21,9 +21,9 @@ from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import uniform
-from generators.shots import ShotBatch
 
 __all__ = ["measure"]
 

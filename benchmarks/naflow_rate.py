@@ -21,16 +21,16 @@ from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.naflow.config import NAFlowConfig
-from generators.naflow.folded import FoldedNAFlow
+from generators.naflow.fused import FoldedNAFlow
 from generators.naflow.network import NAFlow
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import standard_normal, uniform
-from generators.shots import ShotBatch
 from generators.weights_file import load_weights
 from pipeline.images import read_pixels
 from pipeline.manifest.models import PairsSource, Splits
-from pipeline.metrics import kld
+from pipeline.measure.metrics import kld
 from pipeline.sources import scan
 
 __all__ = ["THREADS", "measure", "real_blocks"]

@@ -17,10 +17,10 @@ from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.sampling import NoiseFlowGenerator
 from generators.seeds import standard_normal, stream_rng, uniform
-from generators.shots import ShotBatch
 
 __all__ = ["measure"]
 

@@ -26,12 +26,12 @@ from benchmarks.inputs import corpus_manifest, naflow_weights
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.seeds import patch_seed
-from generators.shots import ShotBatch
-from pipeline.build import Prepared, build, inline_stages, prepare, task_for
-from pipeline.cluster import connected
+from pipeline.building.run import Prepared, build, inline_stages, prepare, task_for
+from pipeline.engine.cluster import connected
+from pipeline.engine.resources import local_machine
 from pipeline.manifest.models import CorpusManifest
-from pipeline.resources import local_machine
 
 __all__ = ["measure"]
 

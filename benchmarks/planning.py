@@ -53,7 +53,7 @@ def plan(*, images: str) -> dict[str, float]:
         images: Folder of photographs.
     """
     started = time.perf_counter()
-    from pipeline.build import prepare
+    from pipeline.building.run import prepare
 
     manifest = corpus_manifest(
         Path("out/never-written"),

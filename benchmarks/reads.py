@@ -25,7 +25,7 @@ from benchmarks.inputs import awgn_corpus, export_pngs
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from generators.seeds import stream_rng
-from pipeline.dataset import CorpusDataset, Sample
+from pipeline.corpus.dataset import CorpusDataset, Sample
 
 __all__ = ["measure"]
 

@@ -21,9 +21,9 @@ from benchmarks.inputs import awgn_corpus, export_pngs
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from generators.seeds import stream_rng
-from pipeline.dataset import CorpusDataset
-from pipeline.training.corpus_rows import CorpusReservoir
-from pipeline.training.pair_rows import Crops, PairRows, stacked
+from pipeline.corpus.dataset import CorpusDataset
+from pipeline.training.data.corpus_rows import CorpusReservoir
+from pipeline.training.data.pair_rows import Crops, PairRows, stacked
 
 __all__ = ["measure"]
 

@@ -15,7 +15,7 @@ import torch
 from benchmarks.inputs import awgn_corpus
 from benchmarks.results import Effort, Line
 from pipeline.manifest.models import TrainDenoiserManifest
-from pipeline.train.denoiser import train_denoiser
+from pipeline.training.jobs.denoiser import train_denoiser
 
 __all__ = ["measure"]
 

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from generators.base import Likelihood, NoiseContext
+from generators.capture import ShotBatch
 from generators.checks import check_number
 from generators.noise_model import NoiseModel
-from generators.shots import ShotBatch
 
 __all__ = ["Density", "Gaussian", "Model", "NoiseTerm", "PoissonGaussian"]
 

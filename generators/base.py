@@ -22,7 +22,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from generators.shots import ShotBatch
+from generators.capture import ShotBatch
 
 __all__ = [
     "Domain",

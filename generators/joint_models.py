@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import Domain, NoiseGenerator
+from generators.capture import ShotBatch, configuration_name
 from generators.nlf.network import NLF, NLFConfig
 from generators.nlf.sampling import NLFGenerator
 from generators.nlf.training import copied, nlf_part, rough_start
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.sampling import NoiseFlowGenerator
-from generators.shots import ShotBatch, configuration_name
 from generators.training import Part, TrainingSetup
 
 __all__ = ["domain_of", "draw_from", "fresh_model", "generator_of", "part_of", "start_from"]

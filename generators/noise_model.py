@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from generators.shots import ShotBatch
+from generators.capture import ShotBatch
 
 __all__ = ["NoiseModel"]
 

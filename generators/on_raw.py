@@ -33,11 +33,11 @@ from generators.base import (
     NoiseSample,
     Params,
 )
+from generators.capture import ShotBatch
 from generators.checks import check_choice, check_request
 from generators.isp import develop, mosaic, unprocess
 from generators.rendering import RenderingChoice, rendering_of
 from generators.seeds import patch_seed
-from generators.shots import ShotBatch
 
 __all__ = ["OnRaw"]
 

@@ -1,8 +1,9 @@
 """What training a noise model is: batches in, a loss out, weights at the end.
 
 A *task* holds the module to be trained and turns a batch into a scalar loss. It knows nothing of
-files, schedules or optimisers (:mod:`pipeline.training.loop` does), and draws all its randomness
-from the number of the step, so that an interrupted training goes on as if it had not been.
+files, schedules or optimisers (:mod:`pipeline.training.engine.loop` does), and draws all its
+randomness from the number of the step, so that an interrupted training goes on as if it had not
+been.
 
 What a task may see of the data is declared by ``uses`` and enforced by whoever draws the batches:
 a task for ``noisy-pairs`` gets no clean image, however much of it the source has.
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import Domain, NoiseGenerator
-from generators.shots import ShotBatch
+from generators.capture import ShotBatch
 
 __all__ = ["DataUse", "NoiseTask", "Part", "TrainingBatch", "TrainingSetup", "image"]
 

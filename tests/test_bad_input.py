@@ -26,7 +26,7 @@ from PIL import Image
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights
-from pipeline.verify import verify
+from pipeline.corpus.verify import verify
 from tests.contracts.command import document, noisemill, write_manifest
 
 Texture = Callable[..., np.ndarray]
@@ -244,14 +244,16 @@ def test_past_the_budget_the_run_stops_with_the_reasons_and_keeps_what_is_made(
 def test_a_file_lost_between_plan_and_run_is_a_reject(
     tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.build import build
+    from pipeline.building.run import build
     from pipeline.manifest.load import load_manifest
 
     manifest = write_manifest(tmp_path / "m.yaml", source=good, limits={"max_rejected": 0.6})
     loaded = load_manifest(str(manifest)).manifest
     assert loaded.kind == "corpus"
     monkeypatch.setattr(
-        "pipeline.build.remember_plan", lambda *_: (good / "good-2.png").unlink(), raising=True
+        "pipeline.building.run.remember_plan",
+        lambda *_: (good / "good-2.png").unlink(),
+        raising=True,
     )
     build(loaded, inline=True, overwrite=False, style="quiet")
     (reject,) = rejected(tmp_path / "out")

@@ -29,7 +29,7 @@ import denoisers
 from denoisers.flow_prior import Start
 from generators.seeds import patch_seed, standard_normal
 from pipeline.images import read_pixels
-from pipeline.metrics.quality import psnr, ssim
+from pipeline.measure.metrics.quality import psnr, ssim
 
 SIGMAS = (0.025, 0.05, 0.1, 0.2)
 BETAS = (1.0, 2.0, 4.0, 8.0)

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 import denoisers
+from generators.capture import ShotBatch, configuration_name
 from generators.isp import Rendering, mosaic, unprocess
 from generators.joint_training import JointConfig
 from generators.nlf.calibration import (
@@ -38,7 +39,6 @@ from generators.nlf.network import NLF, NLFConfig
 from generators.noise2noise_flow import Noise2NoiseFlowTask
 from generators.seeds import batch_rng, patch_seed
 from generators.sensor import SENSORS, Sensor
-from generators.shots import ShotBatch, configuration_name
 from generators.training import TrainingBatch, image
 from pipeline.images import read_pixels
 

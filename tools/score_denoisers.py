@@ -2,7 +2,7 @@
 
     python tools/score_denoisers.py invdn-polyu bm3d --data ../shared/data
 
-Over the protocol's 3x3 grid of 256x256 blocks a photograph (pipeline.blocks), in KAIR's
+Over the protocol's 3x3 grid of 256x256 blocks a photograph (pipeline.measure.blocks), in KAIR's
 convention: clipped, rounded to 8 bits, peak 255, all channels together. Ways: `one` estimate, the
 mean of `draws` of a denoiser that draws, the mean over the eight `flips` (one draw each). A way's
 wins are the share of blocks, and of photographs by the PSNR of all their blocks together, on which
@@ -29,11 +29,11 @@ import denoisers
 from denoisers.base import can_draw
 from denoisers.ensembles import flip_ensemble, monte_carlo
 from generators.seeds import patch_seed
-from pipeline.blocks import PairBlock, pair_blocks
 from pipeline.images import read_pixels
 from pipeline.manifest.base import Split
 from pipeline.manifest.models import PairsSource, Splits
-from pipeline.metrics.quality import psnr
+from pipeline.measure.blocks import PairBlock, pair_blocks
+from pipeline.measure.metrics.quality import psnr
 from pipeline.sources import scan
 
 

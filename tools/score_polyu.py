@@ -25,12 +25,12 @@ import generators
 from generators.base import NoiseGenerator
 from generators.naflow.sampling import NAFlowGenerator
 from generators.weights_file import find
-from pipeline.block_scores import BlockScore, evaluate_blocks, is_sound
-from pipeline.blocks import PairBlock, pair_blocks
 from pipeline.images import read_pixels
 from pipeline.manifest.base import Split
 from pipeline.manifest.models import PairsSource, Splits
-from pipeline.metrics import akld
+from pipeline.measure.block_scores import BlockScore, evaluate_blocks, is_sound
+from pipeline.measure.blocks import PairBlock, pair_blocks
+from pipeline.measure.metrics import akld
 from pipeline.sources import scan
 
 
@@ -141,7 +141,7 @@ def floor(generator: NoiseGenerator, blocks: list[PairBlock]) -> tuple[float, fl
 
 
 def _noise(generator: NoiseGenerator, block: PairBlock, seed: int) -> np.ndarray:
-    from pipeline.sample import add_noise
+    from pipeline.pictures.sample import add_noise
 
     noisy = add_noise(generator, block.clean, seed=seed, reference=(block.clean, block.noisy))
     return noisy / 255.0 - block.clean / 255.0

@@ -25,9 +25,9 @@ from generators.training import TrainingBatch, image
 from generators.weights_file import find, load_header
 from pipeline.manifest.load import load_manifest
 from pipeline.manifest.models import TrainGeneratorManifest
-from pipeline.metrics import KldConvention, akld, kld
-from pipeline.train.generator_data import make_batches
-from pipeline.training.batches import Batches
+from pipeline.measure.metrics import KldConvention, akld, kld
+from pipeline.training.data.batches import Batches
+from pipeline.training.jobs.generator_data import make_batches
 
 MANIFEST = "train-noise-flow-simulated"
 DEFAULT = ("nlf-simulated", "noise-flow-simulated", "noise2noise-flow-simulated")

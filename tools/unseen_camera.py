@@ -4,7 +4,7 @@
 
 Some configurations of the PolyU *training* scenes are held out, NAFlow is trained on the others
 (the validation scenes stay out of it altogether), and its noise is measured on the scenes held out,
-with the blocks and measures of :mod:`pipeline.block_scores`. Compared are
+with the blocks and measures of :mod:`pipeline.measure.block_scores`. Compared are
 
     nearest label    the class that a person would choose without measuring (:func:`nearest`)
     likeliest label  the class under which the reference is most likely
@@ -32,13 +32,13 @@ from pathlib import Path
 from typing import Any
 
 from generators.base import Domain, Need, NoiseRequest, NoiseSample
+from generators.capture import ShotBatch
 from generators.naflow.sampling import NAFlowGenerator
-from generators.shots import ShotBatch
-from pipeline.block_scores import BlockScore, evaluate_blocks, summarise
-from pipeline.block_scores import score_table as table
-from pipeline.blocks import PairBlock, pair_blocks
 from pipeline.images import read_pixels
 from pipeline.manifest.models import PairsSource, Splits
+from pipeline.measure.block_scores import BlockScore, evaluate_blocks, summarise
+from pipeline.measure.block_scores import score_table as table
+from pipeline.measure.blocks import PairBlock, pair_blocks
 from pipeline.sources import scan
 
 NAME = "naflow-unseen"

@@ -33,7 +33,7 @@ flow could not undo (neighbours correlate by 0.4), and sampling draws white ones
 training one channel's mean was 1.6 grey levels off and the deviation 12 % low; after a longer one,
 with a better likelihood, the deviation was twice too high. So a training ends by measuring both on
 its own samples, and sampling puts them right unless told not to
-(:mod:`generators.flow_srgb.moments`).
+(:mod:`generators.flow_srgb.calibration`).
 
 Source: Kousha et al. 2022, "Modeling sRGB Camera Noise with Normalizing Flows" (CVPR), section 4.
 
@@ -53,11 +53,11 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from generators.capture import ShotBatch, configuration_name, configurations_in_words
 from generators.flow_srgb.embedding import ShotEmbedding
 from generators.flows.border_coupling import BorderCoupling
 from generators.flows.conditional_linear import ConditionalLinear
 from generators.flows.pointwise import Invertible1x1
-from generators.shots import ShotBatch, configuration_name, configurations_in_words
 
 __all__ = ["GREY_NATS", "PUBLISHED", "Cells", "FlowSRGB", "FlowSRGBConfig", "Token"]
 
@@ -86,7 +86,7 @@ class FlowSRGBConfig:
         order: Channel order that the layers work in; images are RGB outside either way.
         moments: For each of ``known``, what brings samples to the mean and deviation of the
             training noise: three factors, then three shifts (R, G, B; white level 1). None for
-            weights without (:func:`generators.flow_srgb.moments.match_moments`).
+            weights without (:func:`generators.flow_srgb.calibration.match_moments`).
         seed: Seed of the initial weights.
 
     Raises:

@@ -2,7 +2,7 @@
 
 The noise is returned neither clipped nor rounded. With ``moments: flow`` it is as the density has
 it; otherwise brought to the mean and deviation of the training noise, where the weights carry those
-(:mod:`generators.flow_srgb.moments`). Either way what dequantisation added has mean zero
+(:mod:`generators.flow_srgb.calibration`). Either way what dequantisation added has mean zero
 (:mod:`generators.flow_srgb.training`), so rounding to 8 bits afterwards shifts nothing.
 
 Differs from the released code, which floors ``256 (clean + noise)`` of a clean image dequantised
@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
+from generators.capture import ShotBatch, configuration_name
 from generators.checks import check_choice, check_number, check_request
-from generators.flow_srgb.moments import corrected, moment_rows
+from generators.flow_srgb.calibration import corrected, moment_rows
 from generators.flow_srgb.network import Cells, FlowSRGB, FlowSRGBConfig
 from generators.seeds import standard_normal
-from generators.shots import ShotBatch, configuration_name
 from generators.weights_file import load_network
 
 __all__ = ["FlowSRGBGenerator"]

@@ -29,12 +29,12 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain
+from generators.capture import configuration_name
 from generators.checks import check_params
-from generators.flow_srgb.moments import match_moments
+from generators.flow_srgb.calibration import match_moments
 from generators.flow_srgb.network import GREY_NATS, PUBLISHED, FlowSRGB, FlowSRGBConfig
 from generators.flow_srgb.sampling import FlowSRGBGenerator
 from generators.seeds import batch_rng
-from generators.shots import configuration_name
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
 
 __all__ = ["FlowSRGBTask", "dequantised"]

@@ -34,11 +34,11 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseRequest, NoiseSample, Params
+from generators.capture import ShotBatch, configuration_name, configurations_in_words
 from generators.checks import check_choice, check_number, check_request
 from generators.invdn.prior import ANY, MARGIN, colouring
 from generators.invdn.weights import InvDNWeights, load_invdn
 from generators.seeds import standard_normal
-from generators.shots import ShotBatch, configuration_name, configurations_in_words
 
 __all__ = ["InvDNGenerator", "Mode"]
 

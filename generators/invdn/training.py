@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, NoiseGenerator
+from generators.capture import configuration_name
 from generators.checks import check_flag, check_number, check_params
 from generators.flows.recompute import Memory
 from generators.invdn.bicubic import border, downscale
@@ -38,7 +39,6 @@ from generators.invdn.prior import ANY, Differences, LatentPrior, fit_prior
 from generators.invdn.sampling import InvDNGenerator
 from generators.invdn.weights import InvDNWeights
 from generators.seeds import batch_rng, patch_seed
-from generators.shots import configuration_name
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
 
 __all__ = ["InvDNTask"]

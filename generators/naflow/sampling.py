@@ -27,9 +27,10 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample, Params
+from generators.capture import ShotBatch, configuration_name, configurations_in_words
 from generators.checks import check_choice, check_number, check_request
 from generators.naflow.config import NAFlowConfig
-from generators.naflow.folded import FoldedNAFlow
+from generators.naflow.fused import FoldedNAFlow
 from generators.naflow.latent import (
     LatentDistribution,
     LatentGaussian,
@@ -39,7 +40,6 @@ from generators.naflow.latent import (
 )
 from generators.naflow.network import GREY_LEVELS, NAFlow, perturb
 from generators.seeds import standard_normal, stream_rng, uniform
-from generators.shots import ShotBatch, configuration_name, configurations_in_words
 from generators.weights_file import load_network
 
 __all__ = ["NAFlowGenerator", "Sampling"]

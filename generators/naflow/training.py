@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, NoiseGenerator
+from generators.capture import configuration_name
 from generators.checks import check_flag, check_params
 from generators.flows.recompute import Memory
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import GREY_LEVELS, NAFlow, nll, perturb
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import batch_rng
-from generators.shots import configuration_name
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
 
 __all__ = ["NAFlowTask"]

@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import Domain
+from generators.capture import ShotBatch, configuration_name, configurations_in_words
 from generators.checks import check_choice
 from generators.densities import normal_log_density, poisson_gaussian_log_density
 from generators.nlf.calibration import NoiseLevel
-from generators.shots import ShotBatch, configuration_name, configurations_in_words
 
 __all__ = ["NLF", "Distribution", "NLFConfig"]
 

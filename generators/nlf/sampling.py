@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
+from generators.capture import ShotBatch
 from generators.checks import check_number, check_request
 from generators.nlf.network import NLF, NLFConfig
 from generators.seeds import standard_normal
 from generators.sensor import photon_counts
-from generators.shots import ShotBatch
 from generators.weights_file import load_network
 
 __all__ = ["NLFGenerator"]

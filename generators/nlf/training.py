@@ -25,11 +25,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from generators.base import Domain
+from generators.capture import configuration_name
 from generators.checks import check_choice, check_params, check_whole
 from generators.nlf.calibration import Calibration, NoiseLevel, NoisyPairStatistics, PairStatistics
 from generators.nlf.network import NLF, Distribution, NLFConfig
 from generators.nlf.sampling import NLFGenerator
-from generators.shots import configuration_name
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
 
 __all__ = [

@@ -38,12 +38,12 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from generators.capture import ShotBatch
 from generators.flows.bijection import Bijection
 from generators.flows.border_coupling import BorderCoupling
 from generators.flows.pointwise import Invertible1x1
 from generators.flows.signal import CellScale, Gain, Labels, SignalDependentScale, SignalScale
 from generators.seeds import patch_seed
-from generators.shots import ShotBatch
 
 __all__ = ["CHANNELS", "CLOCKWISE", "RELEASED", "Layer", "NoiseFlow", "NoiseFlowConfig", "Packing"]
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
+from generators.capture import ShotBatch, configuration_name
 from generators.checks import check_number, check_request
-from generators.noise_flow.folded import FoldedNoiseFlow
+from generators.noise_flow.fused import FoldedNoiseFlow
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.seeds import standard_normal
-from generators.shots import ShotBatch, configuration_name
 from generators.threads import on_threads
 from generators.weights_file import load_network
 

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipeline.build import build, prepare
+from pipeline.building.progress import Style
+from pipeline.building.recipe import load_generators, recipe_of
+from pipeline.building.run import build, prepare
 from pipeline.canonical import sha256_of
-from pipeline.corpus import CorpusIndex
+from pipeline.corpus.index import CorpusIndex
 from pipeline.manifest.benchmark import BenchmarkManifest, BenchmarkPhotographs
 from pipeline.manifest.models import (
     CorpusManifest,
@@ -26,8 +28,6 @@ from pipeline.manifest.models import (
     Source,
 )
 from pipeline.manifest.models import Resources as CorpusResources
-from pipeline.progress import Style
-from pipeline.recipe import load_generators, recipe_of
 from pipeline.sources import photographs_of
 
 __all__ = ["Part", "candidate_corpus", "check_test_is_unseen", "made", "real_corpus", "seconds_of"]

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.benchmark.places import Place
-from pipeline.metrics.akld import akld
-from pipeline.metrics.base import Floats
-from pipeline.metrics.correlation import lag1_correlation
-from pipeline.metrics.kld import KldConvention, kld
-from pipeline.rows import white_level
+from pipeline.benchmark.test_patches import Place
+from pipeline.corpus.columns import white_level
+from pipeline.measure.metrics.akld import akld
+from pipeline.measure.metrics.base import Floats
+from pipeline.measure.metrics.correlation import lag1_correlation
+from pipeline.measure.metrics.kld import KldConvention, kld
 
 __all__ = ["Fidelity", "measure_fidelity"]
 

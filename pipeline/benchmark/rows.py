@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.manifest.models import GeneratorSpec
-from pipeline.metrics.base import Array
+from pipeline.measure.metrics.base import Array
 from pipeline.storage import file_stem, publish
 
 __all__ = ["Row", "RowKind", "RowResult", "SeedResult", "load_result", "rows_of", "save_result"]

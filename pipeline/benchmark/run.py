@@ -21,15 +21,15 @@ import numpy as np
 
 import denoisers
 from pipeline.benchmark.corpora import Part, check_test_is_unseen, made, real_corpus
-from pipeline.benchmark.places import Place, load_places, patch_side, sound
 from pipeline.benchmark.rows import Row, RowResult, load_result, rows_of, save_result
 from pipeline.benchmark.table import Ranking, rank, ranking_csv, ranking_markdown
+from pipeline.benchmark.test_patches import Place, load_places, patch_side, sound
 from pipeline.benchmark.work import Real, Workbench
+from pipeline.building.progress import Style, duration, tell
+from pipeline.building.recipe import load_generators
 from pipeline.lock import run_lock
 from pipeline.manifest.benchmark import BenchmarkManifest
-from pipeline.metrics.base import Array
-from pipeline.progress import Style, duration, tell
-from pipeline.recipe import load_generators
+from pipeline.measure.metrics.base import Array
 from pipeline.storage import file_stem, publish
 
 __all__ = ["BenchmarkResult", "run_benchmark"]

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from denoisers.base import takes_level
-from pipeline.benchmark.places import Place
-from pipeline.metrics.base import Array
-from pipeline.metrics.quality import QualityConvention, psnr, ssim
-from pipeline.rows import white_level
+from pipeline.benchmark.test_patches import Place
+from pipeline.corpus.columns import white_level
+from pipeline.measure.metrics.base import Array
+from pipeline.measure.metrics.quality import QualityConvention, psnr, ssim
 
 __all__ = ["CONVENTION", "Tested", "restorer", "score_noisy", "score_places", "score_told"]
 

@@ -15,18 +15,18 @@ import denoisers
 from generators.weights_file import find, load_header, sha256_of_file
 from pipeline.benchmark.corpora import Part, candidate_corpus, made, seconds_of
 from pipeline.benchmark.fidelity import measure_fidelity
-from pipeline.benchmark.places import Place, load_places
 from pipeline.benchmark.rows import Row, RowResult, SeedResult, rows_of
 from pipeline.benchmark.scoring import score_noisy, score_places, score_told
+from pipeline.benchmark.test_patches import Place, load_places
+from pipeline.building.progress import Style
 from pipeline.canonical import sha256_of
-from pipeline.corpus import CorpusIndex
+from pipeline.corpus.index import CorpusIndex
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.manifest.denoising import DenoisingData, DenoisingInput, TrainDenoiserManifest
 from pipeline.manifest.models import CorpusSource, GeneratorSpec, TrainingOutput, Validation
-from pipeline.metrics.base import Array
-from pipeline.progress import Style
+from pipeline.measure.metrics.base import Array
 from pipeline.storage import file_stem
-from pipeline.train.denoiser import train_denoiser
+from pipeline.training.jobs.denoiser import train_denoiser
 
 __all__ = ["Real", "Workbench"]
 

@@ -17,7 +17,7 @@ __all__ = ["inspect", "verify"]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def verify(corpus: str, quick: bool, as_json: bool) -> None:
     """Check CORPUS, a folder or URL; exit with 1 if anything is wrong."""
-    from pipeline.verify import verify as check
+    from pipeline.corpus.verify import verify as check
 
     report = check(corpus, deep=not quick)
     if as_json:
@@ -39,7 +39,7 @@ def verify(corpus: str, quick: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def inspect(corpus: str, gallery: str | None, as_json: bool) -> None:
     """Summarise CORPUS: rows by split, generator, camera and ISO; noise levels; sizes."""
-    from pipeline.inspect import draw_gallery, summarise
+    from pipeline.corpus.inspect import draw_gallery, summarise
 
     summary = summarise(corpus)
     if gallery is not None:

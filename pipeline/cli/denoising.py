@@ -61,7 +61,7 @@ def denoise(
     if clean and len(clean) != len(images):
         pictures = count_of(len(images), "picture")
         raise click.UsageError(f"{pictures} and {len(clean)} --clean; give one each.")
-    from pipeline.denoise import Way, denoise_pictures, open_denoiser
+    from pipeline.pictures.denoise import Way, denoise_pictures, open_denoiser
 
     try:
         way = Way(ensemble=ensemble, draws=draws, tile=tile, seed=seed)  # type: ignore[arg-type]

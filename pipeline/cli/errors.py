@@ -55,8 +55,8 @@ class ErrorGroup(click.Group):
 
 def explain(error: BaseException) -> tuple[str, int]:
     """Return the message and the exit code of an exception."""
+    from pipeline.building.plan import PlanError
     from pipeline.manifest.mistakes import ManifestError
-    from pipeline.plan import PlanError
 
     cause = _root(error)
     if isinstance(cause, ManifestError | PlanError):

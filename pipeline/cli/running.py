@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.building.progress import duration
 from pipeline.cli.output import count_of, print_json, print_table, size_of
-from pipeline.progress import duration
 
 if TYPE_CHECKING:
-    from pipeline.build import Result
+    from pipeline.building.run import Result
     from pipeline.manifest.load import LoadedManifest
     from pipeline.manifest.models import CorpusManifest
 
@@ -29,8 +29,8 @@ _ADDRESS = click.option("--address", help="Ray cluster: auto, HOST:PORT or ray:/
 _JOBS = {
     "benchmark": "pipeline.benchmark.run:run_benchmark",
     "evaluate": "pipeline.evaluation:evaluate",
-    "train-denoiser": "pipeline.train.denoiser:train_denoiser",
-    "train-generator": "pipeline.train.generator:train_generator",
+    "train-denoiser": "pipeline.training.jobs.denoiser:train_denoiser",
+    "train-generator": "pipeline.training.jobs.generator:train_generator",
 }
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -59,7 +59,7 @@ def run(
         _refuse_corpus_options(loaded, address=address, inline=inline, overwrite=overwrite)
         _carry_out(loaded, as_json)
         return
-    from pipeline.build import build
+    from pipeline.building.run import build
 
     corpus = _corpus(manifest, overrides, address)
     built = build(corpus, inline=inline, overwrite=overwrite, style=_style(as_json))
@@ -84,7 +84,7 @@ def plan(manifest: str, overrides: tuple[str, ...], address: str | None, as_json
         raise click.UsageError(
             f"plan is for corpora; {manifest} is of kind {loaded.manifest.kind}."
         )
-    from pipeline.estimate import estimate
+    from pipeline.building.estimate import estimate
 
     found = estimate(_corpus(manifest, overrides, address))
     if as_json:
@@ -107,8 +107,8 @@ def _corpus(name: str, overrides: Sequence[str], address: str | None) -> CorpusM
     Raises:
         ManifestError: With the line of each generator that cannot.
     """
+    from pipeline.building.recipe import load_generators
     from pipeline.manifest.mistakes import ManifestError
-    from pipeline.recipe import load_generators
 
     cluster = [] if address is None else [f"resources.address={address}"]
     loaded = _load(name, [*overrides, *cluster])

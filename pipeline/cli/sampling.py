@@ -83,7 +83,7 @@ def _make(
     """Make the generator; the shot goes into parameters of that name, where it has them."""
     import generators
     from generators.weights_file import find
-    from pipeline.catalogue import default_weights
+    from pipeline.models.catalogue import default_weights
 
     values = dict(values)
     try:
@@ -130,7 +130,7 @@ def _sample_all(
 ) -> Iterator[dict[str, str]]:
     """Yield the result of each image: where it went, or why it could not be made."""
     from pipeline.images import read_pixels
-    from pipeline.sample import add_noise, save_picture
+    from pipeline.pictures.sample import add_noise, save_picture
 
     used: Counter[str] = Counter()
     for image in images:
@@ -188,7 +188,7 @@ def parse_params(texts: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _again(corpus: str | None, sample_id: str | None, out: Path, as_json: bool) -> None:
-    from pipeline.sample import regenerate, save_picture
+    from pipeline.pictures.sample import regenerate, save_picture
 
     if corpus is None or sample_id is None:
         raise click.UsageError("--corpus and --id go together.")

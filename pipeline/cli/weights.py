@@ -13,7 +13,8 @@ from pipeline.cli.output import count_of, print_json, print_table, size_of
 __all__ = ["import_weights", "models"]
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-# Equal to those of pipeline.convert (a test), which --help must not wait for: it imports torch.
+# Equal to those of pipeline.models.checkpoint_import (a test), which --help must not wait for: it
+# imports torch.
 _FAMILIES = (
     "dncnn",
     "flow-srgb",
@@ -44,7 +45,7 @@ def import_weights(
     Python code to be run, is refused. A joint file (noise2noiseflow) gives two: OUT and
     OUT-denoiser.
     """
-    from pipeline.convert import import_weights as convert
+    from pipeline.models.checkpoint_import import import_weights as convert
 
     done = convert(family, Path(file).expanduser(), Path(out), license=license, overwrite=overwrite)
     if as_json:
@@ -75,7 +76,7 @@ def models(name: str | None, as_json: bool) -> None:
 
     With NAME (a generator, a denoiser, bundled weights or a weights file) say all about it.
     """
-    from pipeline.catalogue import (
+    from pipeline.models.catalogue import (
         UnknownNameError,
         bundled_weights,
         details,

@@ -18,19 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.blocks import grid_blocks
-from pipeline.corpus import CorpusIndex, load_corpus
+from pipeline.building.stages.cut import read_unchanged
+from pipeline.corpus.columns import white_level
+from pipeline.corpus.formats import FileRecord, open_shard
+from pipeline.corpus.index import CorpusIndex, load_corpus
 from pipeline.evaluation.noise import SMALLEST, Measured, NoiseMeasure
 from pipeline.manifest.evaluation import CorpusSubject, EvaluationData, EvaluationMetrics
 from pipeline.manifest.models import CorpusManifest, Splits
-from pipeline.metrics import Cell
-from pipeline.metrics.base import Array, Floats
+from pipeline.measure.blocks import grid_blocks
+from pipeline.measure.metrics import Cell
+from pipeline.measure.metrics.base import Array, Floats
 from pipeline.records import ImageRecord
-from pipeline.rows import white_level
-from pipeline.sinks import FileRecord, open_shard
 from pipeline.sources import scan
 from pipeline.sources.corpus import preferred_file
-from pipeline.stages.cut import read_unchanged
 from pipeline.storage import DatasetError, StorageError, file_size, sha256_file
 
 __all__ = [

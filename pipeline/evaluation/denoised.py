@@ -1,7 +1,7 @@
 """Denoisers on real pairs, or on clean images with white or generated noise: PSNR and SSIM.
 
-What makes the images noisy is a :class:`~pipeline.evaluation.conditions.Condition`. Each image has
-its own seed, so every denoiser sees the same noise. The noisy input itself is measured like an
+What makes the images noisy is a :class:`~pipeline.evaluation.degradations.Condition`. Each image
+has its own seed, so every denoiser sees the same noise. The noisy input itself is measured like an
 estimate.
 """
 
@@ -19,14 +19,14 @@ from denoisers.base import check_image, takes_level
 from denoisers.ensembles import flip_ensemble, monte_carlo
 from denoisers.tiles import Tiled
 from generators.seeds import patch_seed
-from pipeline.blocks import grid_blocks
-from pipeline.evaluation.conditions import Condition
 from pipeline.evaluation.corpora import cell_of
+from pipeline.evaluation.degradations import Condition
 from pipeline.evaluation.noise import OFFSET
 from pipeline.manifest.models import DenoiserSpec, EvaluateManifest, EvaluationData
-from pipeline.metrics import GroupSums, Psnr, Scores, psnr, ssim
-from pipeline.metrics.base import Floats
-from pipeline.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
+from pipeline.measure.blocks import grid_blocks
+from pipeline.measure.metrics import GroupSums, Psnr, Scores, psnr, ssim
+from pipeline.measure.metrics.base import Floats
+from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
 from pipeline.records import ImageRecord
 
 __all__ = [

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from generators.base import Domain
 from pipeline.manifest.models import EvaluateManifest
-from pipeline.metrics.kld import CONVENTIONS
-from pipeline.metrics.quality import QUALITY_CONVENTIONS
+from pipeline.measure.metrics.kld import CONVENTIONS
+from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS
 from pipeline.records import ImageRecord
 
 __all__ = ["check_domain", "one_domain"]

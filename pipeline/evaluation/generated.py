@@ -1,8 +1,9 @@
-"""The noise of generators on real pairs, by the block protocol of :mod:`pipeline.blocks`.
+"""The noise of generators on real pairs, by the block protocol of :mod:`pipeline.measure.blocks`.
 
 One generated noise a block (more for AKLD with several samples), on a 3x3 grid of 256x256 blocks a
 photograph; clipped and rounded to 8 bits, as the real one was. The first sample of a block has the
-seed that :func:`pipeline.block_scores.evaluate_blocks` gives it, so both report the same figures.
+seed that :func:`pipeline.measure.block_scores.evaluate_blocks` gives it, so both report the same
+figures.
 
 On packed raw the blocks are the same, in packed pixels, and nothing is clipped or rounded.
 """
@@ -18,15 +19,15 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Likelihood, NoiseContext, NoiseGenerator, NoiseRequest
+from generators.capture import ShotBatch
 from generators.seeds import patch_seed, uniform
-from generators.shots import ShotBatch
-from pipeline.blocks import BLOCK, PairBlock, cut_blocks, pair_blocks
 from pipeline.evaluation.corpora import cell_of, unit
 from pipeline.evaluation.noise import Measured, NoiseMeasure
 from pipeline.images import read_pixels
 from pipeline.manifest.models import EvaluateManifest
-from pipeline.metrics import Nll, NllConvention
-from pipeline.metrics.base import Array, Floats
+from pipeline.measure.blocks import BLOCK, PairBlock, cut_blocks, pair_blocks
+from pipeline.measure.metrics import Nll, NllConvention
+from pipeline.measure.metrics.base import Array, Floats
 from pipeline.records import ImageRecord
 
 __all__ = ["Block", "GeneratorMeasure", "RawBlock", "blocks_of"]
@@ -34,7 +35,7 @@ __all__ = ["Block", "GeneratorMeasure", "RawBlock", "blocks_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RawBlock:
-    """One block of a raw pair; like :class:`~pipeline.blocks.PairBlock`, which is of 8 bits.
+    """One block of a raw pair; :class:`~pipeline.measure.blocks.PairBlock` is that of 8 bits.
 
     Args:
         clean: ``(H, W, 4)`` packed raw, float32 or 16 bits.

@@ -1,10 +1,10 @@
 """Measuring noise: one block against its real partner, and the sums over blocks.
 
-A block gives named values (:class:`~pipeline.metrics.groups.Scores`): distances from the real noise
-of the same block, level and neighbour correlation of both. Beside them stand sums that need no
-partner (:class:`NoiseSums`): correlation map, spectrum, variance by intensity, channel covariance,
-histogram. Those are taken over *sound* blocks only, whose real noise has a mean within a limit; a
-brightness offset between the photographs of a pair is no noise, and swamps every mean.
+A block gives named values (:class:`~pipeline.measure.metrics.groups.Scores`): distances from the
+real noise of the same block, level and neighbour correlation of both. Beside them stand sums that
+need no partner (:class:`NoiseSums`): correlation map, spectrum, variance by intensity, channel
+covariance, histogram. Those are taken over *sound* blocks only, whose real noise has a mean within
+a limit; a brightness offset between the photographs of a pair is no noise, and swamps every mean.
 
 The convention of a value is part of its name: ``kld (naflow)``, ``akld (danet, 1 sample)``.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.manifest.evaluation import EvaluationMetrics
-from pipeline.metrics import (
+from pipeline.measure.metrics import (
     Cell,
     ChannelCovariance,
     CorrelationMap,
@@ -34,8 +34,8 @@ from pipeline.metrics import (
     map_distance,
     spectrum_distance,
 )
-from pipeline.metrics.base import Array, Floats
-from pipeline.metrics.correlation import REACH
+from pipeline.measure.metrics.base import Array, Floats
+from pipeline.measure.metrics.correlation import REACH
 
 __all__ = ["OFFSET", "SMALLEST", "Measured", "NoiseMeasure", "NoiseSums", "pooled_distances"]
 

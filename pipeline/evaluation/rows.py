@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.canonical import sha256_of
 from pipeline.evaluation.noise import OFFSET, Measured, NoiseSums, pooled_distances
-from pipeline.metrics import GroupSums, Scores
+from pipeline.measure.metrics import GroupSums, Scores
 from pipeline.storage import exists, publish, read_bytes
 
 __all__ = [

@@ -21,17 +21,17 @@ from typing import Any
 
 import torch
 
+from pipeline.building.progress import Style, duration, tell
 from pipeline.canonical import sha256_of
-from pipeline.cluster import connected
+from pipeline.corpus.provenance import git_revision, hardware, software_versions, utc_now
+from pipeline.engine.cluster import connected
+from pipeline.engine.resources import local_machine
 from pipeline.evaluation.rows import Row, load_row, save_row
-from pipeline.evaluation.subjects import Job, Prepared, prepare
 from pipeline.evaluation.tables import conventions, csv_text, markdown, printed
+from pipeline.evaluation.tasks import Job, Prepared, prepare
 from pipeline.lock import run_lock
 from pipeline.manifest.models import EvaluateManifest
-from pipeline.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
-from pipeline.progress import Style, duration, tell
-from pipeline.provenance import git_revision, hardware, software_versions, utc_now
-from pipeline.resources import local_machine
+from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
 from pipeline.storage import join, publish
 
 __all__ = ["Evaluated", "evaluate"]

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.evaluation.noise import OFFSET, NoiseMeasure
 from pipeline.evaluation.rows import GROUPS, Row, names_of
 from pipeline.manifest.models import EvaluateManifest
-from pipeline.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
+from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
 
 __all__ = [
     "Table",

@@ -2,7 +2,8 @@
 
 ``corpus/hdf5/train-00000-of-00002.h5#17`` is the clean image of row 17 of that file, and
 ``...#17/noisy`` its noisy partner. The formats themselves are the business of
-:mod:`pipeline.sinks`; here a few shards are kept open, since rows are mostly read in order.
+:mod:`pipeline.corpus.formats`; here a few shards are kept open, since rows are mostly read in
+order.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.corpus.formats import FileRecord, ShardReader, open_shard
 from pipeline.images.cache import Pixels
 from pipeline.images.errors import ImageError
 from pipeline.images.files import local_path
-from pipeline.sinks import FileRecord, ShardReader, open_shard
 from pipeline.storage import DatasetError, StorageError
 
 __all__ = ["Row", "parse_row", "read_row"]

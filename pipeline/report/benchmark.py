@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pipeline.benchmark.places import Place
 from pipeline.benchmark.rows import RowResult
 from pipeline.benchmark.scoring import CONVENTION
 from pipeline.benchmark.table import RankedRow, Ranking
+from pipeline.benchmark.test_patches import Place
+from pipeline.corpus.provenance import git_revision, hardware, software_versions
 from pipeline.manifest.benchmark import BenchmarkManifest
-from pipeline.metrics.base import Array
-from pipeline.metrics.quality import QUALITY_CONVENTIONS, psnr
-from pipeline.provenance import git_revision, hardware, software_versions
+from pipeline.measure.metrics.base import Array
+from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS, psnr
 from pipeline.report.benchmark_charts import fidelity_chart, gap_chart, learning_curves
 from pipeline.report.figures import image_uri, picture
 from pipeline.report.layout import layout

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from pipeline.corpus import CorpusIndex
-from pipeline.metrics.base import Array, Floats
+from pipeline.corpus.columns import white_level
+from pipeline.corpus.formats import FORMATS, FileRecord, open_shard
+from pipeline.corpus.index import CorpusIndex
+from pipeline.measure.metrics.base import Array, Floats
 from pipeline.records import ImageRecord
-from pipeline.rows import white_level
-from pipeline.sinks import FORMATS, FileRecord, open_shard
 
 __all__ = [
     "Cell",

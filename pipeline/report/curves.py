@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.metrics.base import Floats
+from pipeline.measure.metrics.base import Floats
 from pipeline.report.figures import INK, PALETTE, new_figure, svg
 
 __all__ = ["Axis", "choose_axis", "loss_svg", "rate_svg", "validation_svg"]

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
+from pipeline.corpus.provenance import git_revision, hardware, software_versions
 from pipeline.evaluation.rows import GROUPS, Row
 from pipeline.evaluation.tables import (
     conventions,
@@ -25,8 +26,7 @@ from pipeline.evaluation.tables import (
     main_unit,
 )
 from pipeline.manifest.models import EvaluateManifest
-from pipeline.metrics.base import Floats
-from pipeline.provenance import git_revision, hardware, software_versions
+from pipeline.measure.metrics.base import Floats
 from pipeline.report.figures import INK, PALETTE, new_figure, svg
 from pipeline.report.layout import label, layout, plain
 

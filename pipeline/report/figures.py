@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.metrics.base import Array, Floats
+from pipeline.measure.metrics.base import Array, Floats
 from pipeline.report.collect import ImagePair, Patch, white_scaled
 from pipeline.report.measure import NoiseProfile
 

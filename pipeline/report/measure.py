@@ -19,16 +19,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.metrics.akld import akld
-from pipeline.metrics.base import Array, BlockValues, Floats
-from pipeline.metrics.correlation import (
+from pipeline.measure.metrics.akld import akld
+from pipeline.measure.metrics.base import Array, BlockValues, Floats
+from pipeline.measure.metrics.correlation import (
     REACH,
     ChannelCovariance,
     CorrelationMap,
     lag1_correlation,
 )
-from pipeline.metrics.kld import KldConvention, kld
-from pipeline.metrics.moments import Moments, NoiseHistogram, VarianceByIntensity
+from pipeline.measure.metrics.kld import KldConvention, kld
+from pipeline.measure.metrics.moments import Moments, NoiseHistogram, VarianceByIntensity
 from pipeline.report.collect import Cell, ImagePair, Patch, ReportSamples, white_scaled
 
 __all__ = [

@@ -11,8 +11,8 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
-from pipeline.corpus import CorpusIndex
-from pipeline.metrics.kld import KldConvention
+from pipeline.corpus.index import CorpusIndex
+from pipeline.measure.metrics.kld import KldConvention
 from pipeline.report import figures
 from pipeline.report.collect import ImagePair, Patch, ReportSamples, white_scaled
 from pipeline.report.layout import label, layout, plain

@@ -33,11 +33,11 @@ from pipeline.report.layout import label, layout, plain, sig
 from pipeline.sources.base import label_of
 from pipeline.sources.photographs import licenses_of
 from pipeline.storage import publish
-from pipeline.train.generator_card import Trained
-from pipeline.training.task import Example
+from pipeline.training.engine.task import Example
+from pipeline.training.jobs.generator_card import Trained
 
 if TYPE_CHECKING:
-    from pipeline.train.denoiser_card import TrainedDenoiser
+    from pipeline.training.jobs.denoiser_card import TrainedDenoiser
 
 __all__ = ["EXAMPLES", "REPORT_NAME", "read_log", "render_training", "write_training_report"]
 

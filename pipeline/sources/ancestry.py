@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from pipeline.corpus import CorpusIndex, load_corpus
+from pipeline.corpus.formats import FileRecord, open_shard
+from pipeline.corpus.index import CorpusIndex, load_corpus
 from pipeline.manifest.models import CorpusSource, Source
-from pipeline.sinks import FileRecord, open_shard
 from pipeline.sources.corpus import absolute_root, preferred_file
 from pipeline.storage import DatasetError, StorageError, join
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.corpus import load_corpus
+from pipeline.corpus.formats import FileRecord, open_shard
+from pipeline.corpus.index import load_corpus
 from pipeline.images import Header, display
 from pipeline.images.files import local_path
 from pipeline.images.reading import header_of
 from pipeline.manifest.models import CorpusSource, Splits
 from pipeline.records import ImageRecord, Reject
-from pipeline.sinks import FileRecord, open_shard
 from pipeline.sources.base import UNSPECIFIED, Scan, label_of
 from pipeline.storage import DatasetError, StorageError, join, sha256_file
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.canonical import sha256_of
-from pipeline.corpus import CorpusIndex, GeneratorEntry, SourceEntry, Totals, write_index
-from pipeline.rows import ShardRows, noise_std
-from pipeline.shard_records import ShardRecord, write_record
-from pipeline.sinks import FORMATS, ShardName, SinkOptions, sink
+from pipeline.corpus.columns import ShardRows, noise_std
+from pipeline.corpus.formats import FORMATS, ShardName, SinkOptions, sink
+from pipeline.corpus.index import CorpusIndex, GeneratorEntry, SourceEntry, Totals, write_index
+from pipeline.corpus.shard_records import ShardRecord, write_record
 
 MANIFEST = {"kind": "corpus", "name": "tiny", "seed": 7, "license": "CC0-1.0"}
 PLAN = "b" * 64

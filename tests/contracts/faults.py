@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.shard_records import ShardRecord
-from pipeline.stages.cut import CutStage
-from pipeline.stages.work import CutShard, CutTask, MadeShard
-from pipeline.stages.write import WriteStage
+from pipeline.building.stages.cut import CutStage
+from pipeline.building.stages.work import CutShard, CutTask, MadeShard
+from pipeline.building.stages.write import WriteStage
+from pipeline.corpus.shard_records import ShardRecord
 from pipeline.storage import StorageError
 
 DISK_FULL = "cannot write /somewhere/x.h5: the disk is full"

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from generators.base import NoiseContext, NoiseGenerator, NoiseRequest, NoiseSample
-from generators.shots import ShotBatch
+from generators.capture import ShotBatch
 
 __all__ = [
     "CHECKS",

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.training.store import TrainingImage, TrainingStore
+from pipeline.training.data.store import TrainingImage, TrainingStore
 
 
 def pair(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.rows import COLUMNS, ShardRows
-from pipeline.sinks import ShardName, Sink, open_shard
+from pipeline.corpus.columns import COLUMNS, ShardRows
+from pipeline.corpus.formats import ShardName, Sink, open_shard
 from pipeline.storage import list_files, read_bytes, sha256_bytes
 from tests.contracts.corpora import make_rows, options
 
@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parents[2]
 # Writes the shard of make_rows() in a fresh process; "killed" dies as the bytes reach the disk.
 WRITER = """
 import os, signal, sys
-from pipeline.sinks import sink
+from pipeline.corpus.formats import sink
 from tests.contracts.corpora import make_rows, options
 from tests.contracts.sink import NAME
 if sys.argv[3] == "killed":

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from generators.base import Likelihood, NoiseContext, NoiseGenerator, NoiseRequest
+from generators.capture import ShotBatch
 from generators.nlf.calibration import NoiseLevel
 from generators.nlf.network import NLF, Distribution, NLFConfig
 from generators.nlf.sampling import NLFGenerator
 from generators.parametric import AWGN, Heteroscedastic, PoissonGaussian
-from generators.shots import ShotBatch
 
 ROWS, SIDE = 8, 64
 LEVELS = (0.0, 0.02, 0.3, 1.0)

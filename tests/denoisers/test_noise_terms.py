@@ -8,9 +8,9 @@ from torch import Tensor
 
 import generators
 from denoisers.noise_terms import Density, Gaussian, Model, NoiseTerm, PoissonGaussian
+from generators.capture import ShotBatch
 from generators.seeds import standard_normal, uniform
 from generators.sensor import photon_counts
-from generators.shots import ShotBatch
 
 
 def picture(*shape: int, seed: int = 0) -> Tensor:

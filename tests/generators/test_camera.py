@@ -13,9 +13,9 @@ from torch import Tensor
 
 from generators.base import NoiseContext, NoiseRequest
 from generators.camera import SimulatedCamera
+from generators.capture import ShotBatch
 from generators.isp import MATRICES, Rendering, develop
 from generators.sensor import SENSORS
-from generators.shots import ShotBatch
 
 ISOS = (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600)
 ROWS, SIDE = 6, 64

@@ -23,7 +23,7 @@ import torch
 
 import generators
 from generators.base import NoiseContext, NoiseRequest
-from generators.shots import ShotBatch
+from generators.capture import ShotBatch
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parametric_revision_1.npz"
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

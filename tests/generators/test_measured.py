@@ -6,8 +6,8 @@ import torch
 from scipy.optimize import nnls
 
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.measured import FittedHeteroscedastic, MeasuredAwgn, RealNoise, fit_noise_level
-from generators.shots import ShotBatch
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad
 
 import generators
+from generators.capture import ShotBatch
 from generators.joint_training import JointConfig
 from generators.nlf.calibration import NoiseLevel
 from generators.nlf.network import NLF, NLFConfig
@@ -19,7 +20,6 @@ from generators.nlf.sampling import NLFGenerator
 from generators.noise2noise_flow import Noise2NoiseFlowTask
 from generators.noise_flow.network import NoiseFlow
 from generators.seeds import standard_normal, uniform
-from generators.shots import ShotBatch
 from generators.training import TrainingBatch, TrainingSetup
 
 SHOTS = (("S6", 100), ("S6", 800))

@@ -11,10 +11,10 @@ from torch import Tensor
 import generators
 from generators.base import NoiseContext, NoiseRequest
 from generators.camera import SimulatedCamera
+from generators.capture import ShotBatch
 from generators.isp import develop, mosaic, unprocess
 from generators.on_raw import OnRaw
 from generators.rendering import rendering_of
-from generators.shots import ShotBatch
 
 BETA1, BETA2 = 4e-3, 1e-4
 FIXED: dict[str, Any] = {"matrix": "sony-a7r", "white_balance": [2.0, 1.6], "brightness": 1.25}

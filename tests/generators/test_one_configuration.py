@@ -10,8 +10,8 @@ from torch import nn
 
 import generators
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.seeds import standard_normal, uniform
-from generators.shots import ShotBatch
 from generators.training import NoiseTask, TrainingBatch, TrainingSetup, image
 
 CHANNELS = {"srgb": 3, "raw": 4}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.nlf_tables import SIDD
 from generators.parametric import AWGN, Heteroscedastic, PoissonGaussian, SpatiallyVariantAWGN
-from generators.shots import ShotBatch
 
 ROWS, SIDE = 4, 128
 N = ROWS * 3 * SIDE * SIDE

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import generators
+from generators.capture import ShotBatch
 from generators.nlf.calibration import NoiseLevel
 from generators.nlf.network import NLF
 from generators.r2r_flow import R2RFlowTask
 from generators.seeds import standard_normal
-from generators.shots import ShotBatch
 from generators.training import TrainingBatch, TrainingSetup
 
 SHOTS = (("S6", 800),)

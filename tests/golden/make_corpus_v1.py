@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from pipeline.card import write_card
+from pipeline.corpus.card import write_card
 from tests.contracts.corpora import write_corpus
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 import generators
+from generators.capture import ShotBatch
 from generators.fino.losses import LossWeights, correlation_loss, pair_losses
 from generators.fino.network import Codes, Fino, FinoConfig, denoise, load_fino
 from generators.fino.training import FINOTask
 from generators.seeds import standard_normal, uniform
-from generators.shots import ShotBatch
 from generators.training import TrainingBatch, TrainingSetup
 from generators.weights_file import save_weights
 

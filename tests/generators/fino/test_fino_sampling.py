@@ -14,10 +14,10 @@ from torch.nn.functional import avg_pool2d
 
 import generators
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.fino.network import Codes, Fino, FinoConfig
 from generators.fino.sampling import FINOGenerator
 from generators.seeds import standard_normal, uniform
-from generators.shots import ShotBatch
 from generators.weights_file import save_weights
 from tests.contracts.generator import CHECKS, GeneratorCase
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from generators.capture import ShotBatch
+from generators.flow_srgb.checkpoint_import import SIDD, from_released
 from generators.flow_srgb.embedding import ShotEmbedding
 from generators.flow_srgb.network import GREY_NATS, PUBLISHED, FlowSRGB, FlowSRGBConfig
-from generators.flow_srgb.released import SIDD, from_released
 from generators.flows.conditional_linear import ConditionalLinear
 from generators.noise_model import NoiseModel
-from generators.shots import ShotBatch
 
 SMALL = FlowSRGBConfig(cameras=("A", "B"), isos=(100, 800), arrangement=("CL2", "CAC", "CAC"))
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 import generators
 from generators.base import Likelihood, NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.flow_srgb.network import FlowSRGB, FlowSRGBConfig
 from generators.flow_srgb.sampling import FlowSRGBGenerator
-from generators.shots import ShotBatch
 from generators.weights_file import save_weights
 from tests.contracts.generator import CHECKS, GeneratorCase
 

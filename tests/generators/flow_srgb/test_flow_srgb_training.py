@@ -12,9 +12,9 @@ from torch import Tensor
 
 import generators
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.flow_srgb.network import GREY_NATS, FlowSRGB
 from generators.flow_srgb.training import FlowSRGBTask, dequantised
-from generators.shots import ShotBatch
 from generators.training import TrainingBatch, TrainingSetup
 
 SHOTS = (("A", 100), ("A", 800), ("B", 800))

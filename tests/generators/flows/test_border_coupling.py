@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
 from generators.flows.border_coupling import BorderCoupling, BorderNet, border_response
-from generators.flows.folded_border import fold_border_net
+from generators.flows.fused_border import fold_border_net
 
 
 def shaken(module: nn.Module) -> nn.Module:

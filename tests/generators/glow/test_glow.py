@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 import generators
+from generators.capture import ShotBatch
 from generators.glow.network import Glow, GlowConfig, bits_per_dimension, load_glow
 from generators.glow.training import GlowTask
 from generators.seeds import standard_normal
-from generators.shots import ShotBatch
 from generators.training import TrainingBatch, TrainingSetup
 from generators.weights_file import save_weights
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from generators.invdn.bicubic import downscale
+from generators.invdn.checkpoint_import import from_released
 from generators.invdn.denoise import Latents, decode_with, denoise, ensemble_with
 from generators.invdn.losses import backward_loss, forward_loss, gradient_loss, structure_loss
 from generators.invdn.network import InvDN, InvDNConfig
-from generators.invdn.released import from_released
 from generators.seeds import uniform
 
 GOLDEN = Path(__file__).resolve().parents[3] / ".." / "shared" / "golden"

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.invdn.network import InvDN, InvDNConfig
 from generators.invdn.prior import Differences, fit_prior
 from generators.invdn.sampling import InvDNGenerator
 from generators.invdn.weights import InvDNWeights, load_invdn
 from generators.seeds import standard_normal, uniform
-from generators.shots import ShotBatch
 from generators.weights_file import save_weights
 from tests.contracts.generator import CHECKS, GeneratorCase
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 import generators
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.invdn.training import InvDNTask
 from generators.invdn.weights import load_invdn
 from generators.seeds import standard_normal, uniform
-from generators.shots import ShotBatch
 from generators.training import TrainingBatch, TrainingSetup
 from generators.weights_file import save_weights
 

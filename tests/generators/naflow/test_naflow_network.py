@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
 from generators.base import NoiseContext, NoiseRequest
+from generators.capture import ShotBatch, configuration_name
 from generators.flows.coupling import ConvActNorm
 from generators.flows.pointwise import ActNorm
 from generators.flows.recompute import Memory
+from generators.naflow.checkpoint_import import load_released, to_ours
 from generators.naflow.config import NAFlowConfig
-from generators.naflow.folded import FoldedNAFlow
+from generators.naflow.fused import FoldedNAFlow
 from generators.naflow.latent import LatentGaussian, blend
 from generators.naflow.network import NAFlow, nll, perturb
-from generators.naflow.released import load_released, to_ours
 from generators.naflow.sampling import NAFlowGenerator
-from generators.shots import ShotBatch, configuration_name
 from tests.generators.flows.test_recompute import Bytes
 
 GOLDEN = Path(__file__).resolve().parents[3] / ".." / "shared" / "golden"

@@ -14,11 +14,11 @@ from torch import Tensor
 
 import generators
 from generators.base import Likelihood, NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import standard_normal
-from generators.shots import ShotBatch
 from generators.weights_file import bundled, save_weights
 from tests.contracts.generator import CHECKS, GeneratorCase
 

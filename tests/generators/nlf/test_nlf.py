@@ -14,13 +14,13 @@ from torch import Tensor
 
 import generators
 from generators.base import Likelihood, NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.nlf.calibration import NoiseLevel
 from generators.nlf.network import NLF, NLFConfig
 from generators.nlf.sampling import NLFGenerator
 from generators.nlf.training import NLFTask, NoisyPairNLFTask
 from generators.noise_model import NoiseModel
 from generators.seeds import standard_normal, uniform
-from generators.shots import ShotBatch
 from generators.training import TrainingBatch, TrainingSetup
 from generators.weights_file import save_weights
 from tests.contracts.generator import CHECKS, GeneratorCase

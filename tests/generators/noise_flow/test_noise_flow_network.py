@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from generators.capture import ShotBatch
 from generators.noise_flow.network import RELEASED, NoiseFlow, NoiseFlowConfig
 from generators.noise_model import NoiseModel
-from generators.shots import ShotBatch
 
 CAMERAS, ISOS = ["GP", "S6"], [100, 800]
 

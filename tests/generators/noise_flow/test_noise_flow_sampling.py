@@ -14,10 +14,10 @@ from torch import Tensor
 
 import generators
 from generators.base import Likelihood, NoiseContext, NoiseRequest
+from generators.capture import ShotBatch
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.sampling import NoiseFlowGenerator
 from generators.seeds import standard_normal
-from generators.shots import ShotBatch
 from generators.weights_file import save_weights
 from tests.contracts.generator import CHECKS, GeneratorCase
 

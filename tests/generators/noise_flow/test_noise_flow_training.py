@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import generators
+from generators.capture import ShotBatch
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.training import NoiseFlowTask
-from generators.shots import ShotBatch
 from generators.training import TrainingBatch, TrainingSetup
 
 SHOTS = (("A", 400), ("A", 800), ("B", 800))

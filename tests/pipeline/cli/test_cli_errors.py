@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from pipeline.building.plan import PlanError
 from pipeline.cli.errors import ErrorGroup, explain
 from pipeline.manifest.mistakes import ManifestError, Mistake
-from pipeline.plan import PlanError
 from pipeline.storage import DatasetError, StorageError
 from tests.contracts.command import interruptible, noisemill, write_manifest
 

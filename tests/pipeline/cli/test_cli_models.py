@@ -11,7 +11,7 @@ import denoisers
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights, sha256_of_file
-from pipeline.catalogue import bundled_weights, details, known_denoisers, known_generators
+from pipeline.models.catalogue import bundled_weights, details, known_denoisers, known_generators
 from tests.contracts.command import document, noisemill
 
 CARD = {

@@ -12,7 +12,7 @@ import generators
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights
-from pipeline.catalogue import default_weights
+from pipeline.models.catalogue import default_weights
 from tests.contracts.command import document, noisemill, write_manifest
 
 Texture = Callable[..., np.ndarray]
@@ -197,8 +197,8 @@ def test_the_only_bundled_weights_need_no_naming_and_several_do(
 def test_a_sample_of_a_corpus_is_made_again(tmp_path: Path, photo_folder: Path) -> None:
     manifest = write_manifest(tmp_path / "m.yaml", source=photo_folder)
     assert noisemill("run", manifest, "--inline").exit_code == 0
-    from pipeline.corpus import load_corpus
-    from pipeline.sinks import open_shard
+    from pipeline.corpus.formats import open_shard
+    from pipeline.corpus.index import load_corpus
 
     corpus, out = tmp_path / "out", tmp_path / "again"
     with open_shard(str(corpus), load_corpus(str(corpus)).shards[0].files[0]) as shard:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.build import build
+from pipeline.building.run import build
 from pipeline.manifest.models import CorpusManifest, EvaluateManifest
 
 

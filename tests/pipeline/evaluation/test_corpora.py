@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.build import build
-from pipeline.dataset import CorpusDataset
+from pipeline.building.run import build
+from pipeline.corpus.dataset import CorpusDataset
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.corpora import CorpusMeasure, ShardPiece, open_corpus, own_partners
 from pipeline.evaluation.noise import NoiseMeasure

@@ -14,11 +14,11 @@ from scipy.stats import norm
 
 from generators.measured import MeasuredAwgn
 from generators.parametric import AWGN
-from pipeline.block_scores import evaluate_blocks
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.corpora import pairs_of
 from pipeline.evaluation.generated import GeneratorMeasure, blocks_of
 from pipeline.manifest.models import EvaluateManifest
+from pipeline.measure.block_scores import evaluate_blocks
 
 Make = Callable[..., EvaluateManifest]
 WHITE = {"name": "awgn", "params": {"sigma": 5}}

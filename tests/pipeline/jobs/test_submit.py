@@ -150,7 +150,7 @@ def send_everything(server: str, folder: Path) -> tuple[int, str]:
     (folder / "sent" / "photos").mkdir(parents=True)
     (folder / "sent" / "photos" / "a.txt").write_text("pixels", encoding="utf-8")
     manifest = write_manifest(folder, "sources: [{type: images, path: photos}]\n")
-    show = "import pipeline.version, generators.shots; print(pipeline.version.__file__); "
+    show = "import pipeline.version, generators.capture; print(pipeline.version.__file__); "
     show += "[print(f'line {i}', flush=True) for i in range(500)]; "
     show += "print(open('photos/a.txt').read(), open('noisemill-manifest.yaml').read())"
     return run(

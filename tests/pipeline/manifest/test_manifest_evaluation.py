@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.manifest.models import EvaluateManifest
-from pipeline.metrics import KldConvention, NllConvention, QualityConvention
+from pipeline.measure.metrics import KldConvention, NllConvention, QualityConvention
 
 BASE: dict[str, Any] = {"kind": "evaluate", "name": "e", "output": {"path": "out"}}
 PAIRS: dict[str, Any] = {"sources": [{"type": "pairs", "path": "p", "metadata": "m.csv"}]}

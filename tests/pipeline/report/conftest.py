@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.corpus import (
+from pipeline.corpus.columns import COLUMNS, ShardRows, noise_std, white_level
+from pipeline.corpus.formats import FORMATS, ShardName, SinkOptions, sink
+from pipeline.corpus.index import (
     CorpusIndex,
     GeneratorEntry,
     SourceEntry,
@@ -16,9 +18,7 @@ from pipeline.corpus import (
     load_corpus,
     write_index,
 )
-from pipeline.rows import COLUMNS, ShardRows, noise_std, white_level
-from pipeline.shard_records import ShardRecord
-from pipeline.sinks import FORMATS, ShardName, SinkOptions, sink
+from pipeline.corpus.shard_records import ShardRecord
 
 SIZE = 32
 OPTIONS = SinkOptions(manifest_sha256="c" * 64, tool_version="0.1.0")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.metrics import KldConvention, akld, kld, lag1_correlation
+from pipeline.measure.metrics import KldConvention, akld, kld, lag1_correlation
 from pipeline.report.collect import Cell, ImagePair, ReportSamples, collect_samples
 from pipeline.report.measure import REAL, cell_tables, edge_share, is_sound, profiles
 

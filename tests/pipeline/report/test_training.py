@@ -14,7 +14,7 @@ from pipeline.manifest.models import TrainGeneratorManifest
 from pipeline.report import curves, training
 from pipeline.report.curves import choose_axis
 from pipeline.report.training import read_log, render_training, write_training_report
-from pipeline.training.task import Example
+from pipeline.training.engine.task import Example
 from tests.pipeline.report.test_page import Page
 
 NAMESPACES = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.build import build
-from pipeline.corpus import load_corpus
+from pipeline.building.run import build
+from pipeline.corpus.index import load_corpus
 from pipeline.manifest.models import CorpusManifest, CorpusSource
 from pipeline.sources import photographs_of
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.corpus import CorpusIndex, Totals, write_index
+from pipeline.corpus.columns import COLUMNS, ShardRows
+from pipeline.corpus.formats import ShardName, SinkOptions, sink
+from pipeline.corpus.index import CorpusIndex, Totals, write_index
+from pipeline.corpus.shard_records import ShardRecord
 from pipeline.images import ImageError, read_header, read_pixels
 from pipeline.manifest.models import CorpusSource, Splits
-from pipeline.rows import COLUMNS, ShardRows
-from pipeline.shard_records import ShardRecord
-from pipeline.sinks import ShardName, SinkOptions, sink
 from pipeline.sources import Scan, scan
 from pipeline.storage import DatasetError
 

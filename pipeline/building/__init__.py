@@ -1,0 +1,1 @@
+"""From a manifest to a corpus: recipe, plan, stages, run, resume, finish."""

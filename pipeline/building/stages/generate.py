@@ -1,0 +1,174 @@
+"""Generate: put noise on the patches of a shard, in fixed padded batches.
+
+One instance lives in each actor and holds the generators, loaded once. Batches are always full: the
+last one of a generator is padded with copies of its last row, because a convolution's result
+differs in the last bits between batch sizes, and a patch must not depend on how many neighbours it
+happens to have.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from generators.base import NoiseContext, NoiseRequest, NoiseSample
+from generators.capture import ShotBatch
+from generators.seeds import patch_seed
+from pipeline.building.plan import patch_id
+from pipeline.building.recipe import LoadedGenerator
+from pipeline.building.stages.work import CutShard, MadeShard
+from pipeline.corpus.columns import noise_std
+from pipeline.pixels import Encoding, quantise, to_unit
+from pipeline.records import ImageRecord
+
+__all__ = ["GenerateStage"]
+
+
+class GenerateStage:
+    """Runs the generators of a manifest.
+
+    Args:
+        loaded: The generators, in the manifest's order.
+        seed: The manifest's seed.
+        size: Side of a patch, pixels.
+        batch_size: Rows of every batch.
+        encoding: Type of stored samples.
+    """
+
+    def __init__(
+        self,
+        loaded: Sequence[LoadedGenerator],
+        *,
+        seed: int,
+        size: int,
+        batch_size: int,
+        encoding: Encoding,
+    ) -> None:
+        self.loaded, self.seed, self.size = loaded, seed, size
+        self.batch_size, self.encoding = batch_size, encoding
+
+    def place(self, device: str, threads: int) -> None:
+        """Pin CPU threads and move generators that can be moved to a device."""
+        torch.set_num_threads(threads)
+        for one in self.loaded:
+            place = getattr(one.generator, "place", None)
+            if place is not None:
+                place(device)
+
+    def __call__(self, cut: CutShard) -> MadeShard:
+        """Put noise on one shard."""
+        started = time.monotonic()
+        shard, rows = cut.task.shard, cut.rows
+        records = [cut.task.records[int(i)] for i in shard.image[rows]]
+        places = list(zip(shard.y[rows].tolist(), shard.x[rows].tolist(), strict=True))
+        keys = [self.loaded[int(g)].spec.key for g in shard.generator[rows]]
+        ids = [patch_id(r, y, x, self.size) for r, (y, x) in zip(records, places, strict=True)]
+        seeds = [patch_seed(self.seed, i, key) for i, key in zip(ids, keys, strict=True)]
+        made: list[tuple[NDArray[Any], NDArray[Any], str] | None] = [None] * len(rows)
+        for number, one in enumerate(self.loaded):
+            mine = np.flatnonzero(shard.generator[rows] == number)
+            for start in range(0, len(mine), self.batch_size):
+                chosen = mine[start : start + self.batch_size]
+                for row, result in zip(
+                    chosen, self._batch(one, cut, records, seeds, chosen), strict=True
+                ):
+                    made[int(row)] = result
+        done = [one for one in made if one is not None]
+        clean = np.stack([one[0] for one in done]) if done else cut.clean
+        noisy = np.stack([one[1] for one in done]) if done else cut.clean
+        columns = self._columns(cut, records, places, keys, ids, seeds, clean, noisy)
+        columns["params"] = [one[2] for one in done]
+        return MadeShard(
+            task=cut.task,
+            clean=clean,
+            noisy=noisy,
+            columns=columns,
+            rejects=cut.rejects,
+            seconds=cut.seconds + time.monotonic() - started,
+        )
+
+    def _batch(
+        self,
+        one: LoadedGenerator,
+        cut: CutShard,
+        records: Sequence[ImageRecord],
+        seeds: Sequence[int],
+        chosen: NDArray[np.int64],
+    ) -> list[tuple[NDArray[Any], NDArray[Any], str]]:
+        """Return clean, noisy and parameters of the chosen rows."""
+        padded = np.concatenate([chosen, np.repeat(chosen[-1:], self.batch_size - len(chosen))])
+        clean = _tensor(cut.clean[padded])
+        shots = ShotBatch(
+            camera=tuple(records[int(i)].camera for i in padded),
+            iso=tuple(records[int(i)].iso for i in padded),
+        )
+        reference = None if cut.reference is None else _tensor(cut.reference[padded])
+        sample = one.generator.sample(
+            NoiseRequest(
+                context=NoiseContext(clean=clean, shots=shots),
+                seeds=[seeds[int(i)] for i in padded],
+                reference=reference if "reference" in one.generator.needs else None,
+                reference_clean=clean if "reference" in one.generator.needs else None,
+            )
+        )
+        return self._rows(sample, len(chosen))
+
+    def _rows(
+        self, sample: NoiseSample, count: int
+    ) -> list[tuple[NDArray[Any], NDArray[Any], str]]:
+        clean = quantise(_pixels(sample.clean[:count]), self.encoding)
+        noisy = quantise(_pixels(sample.noisy[:count]), self.encoding)
+        params = [dict(sample.params[i]) if sample.params else {} for i in range(count)]
+        texts = [json.dumps(values, sort_keys=True, ensure_ascii=False) for values in params]
+        return list(zip(clean, noisy, texts, strict=True))
+
+    def _columns(
+        self,
+        cut: CutShard,
+        records: Sequence[ImageRecord],
+        places: Sequence[tuple[int, int]],
+        keys: Sequence[str],
+        ids: Sequence[str],
+        seeds: Sequence[int],
+        clean: NDArray[Any],
+        noisy: NDArray[Any],
+    ) -> dict[str, Any]:
+        by_key = {one.spec.key: one for one in self.loaded}
+        height, width = clean.shape[1:3]
+        return {
+            "sample_id": [f"{i}-{key}" for i, key in zip(ids, keys, strict=True)],
+            "source_id": [r.image_id for r in records],
+            "source_sha256": [r.sha256 for r in records],
+            "source_uri": [r.uri for r in records],
+            "scene": [r.scene for r in records],
+            "crop_y": [y for y, _ in places],
+            "crop_x": [x for _, x in places],
+            "height": [height] * len(records),
+            "width": [width] * len(records),
+            "generator": list(keys),
+            "generator_revision": [by_key[key].generator.revision for key in keys],
+            "weights_sha256": [by_key[key].weights_sha256 for key in keys],
+            "camera": [r.camera for r in records],
+            "iso": [r.iso for r in records],
+            "seed": list(seeds),
+            "split": [r.split for r in records],
+            "noise_std": noise_std(clean, noisy),
+            "domain": [by_key[key].generator.gives for key in keys],
+        }
+
+
+def _tensor(pixels: NDArray[Any]) -> Tensor:
+    """Return ``(B, C, H, W)`` float32 in [0, 1] of stored ``(B, H, W, C)`` samples."""
+    return torch.from_numpy(np.ascontiguousarray(to_unit(pixels).transpose(0, 3, 1, 2)))
+
+
+def _pixels(images: Tensor) -> NDArray[np.float32]:
+    """Return ``(B, H, W, C)`` float32 of ``(B, C, H, W)``."""
+    return np.ascontiguousarray(images.permute(0, 2, 3, 1).float().cpu().numpy())

@@ -1,0 +1,77 @@
+"""What passes from stage to stage: one shard at a time, whole.
+
+A shard travels as one pickled value, so Ray can neither split nor mix shards: one row of the Ray
+dataset is one shard from the plan to the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.building.plan import PlannedShard
+from pipeline.manifest.models import AuditLimits
+from pipeline.records import ImageRecord, Reject
+
+__all__ = ["CutShard", "CutTask", "MadeShard"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CutTask:
+    """A planned shard with the records it needs.
+
+    Args:
+        shard: The planned shard; its ``image`` column indexes ``records``.
+        records: Only the photographs of this shard.
+        limits: Audit limits by source label.
+    """
+
+    shard: PlannedShard
+    records: Sequence[ImageRecord]
+    limits: dict[str, AuditLimits]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CutShard:
+    """A shard whose patches are cut.
+
+    Args:
+        task: What was asked for.
+        rows: ``(M,)`` rows of the planned shard that survived.
+        clean: ``(M, H, W, C)`` uint8, uint16 or float32, as the photographs have it.
+        reference: ``(M, H, W, C)`` real noisy patches, if a generator needs them.
+        rejects: What was refused.
+        seconds: Time so far.
+    """
+
+    task: CutTask
+    rows: NDArray[np.int64]
+    clean: NDArray[Any]
+    reference: NDArray[Any] | None
+    rejects: Sequence[Reject] = field(default=())
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MadeShard:
+    """A shard with noise, quantised as it will be stored.
+
+    Args:
+        cut: Where it came from, without its pixels.
+        clean: ``(M, H, W, C)`` in the output encoding.
+        noisy: Same shape and type.
+        columns: One value a row for every column of :data:`pipeline.corpus.columns.COLUMNS`.
+        rejects: All refused so far.
+        seconds: Time so far.
+    """
+
+    task: CutTask
+    clean: NDArray[Any]
+    noisy: NDArray[Any]
+    columns: dict[str, Any]
+    rejects: Sequence[Reject]
+    seconds: float

@@ -1,0 +1,1 @@
+"""What lies on disk: index, shard records, columns, formats, and everything that reads a corpus."""

@@ -1,0 +1,365 @@
+"""What is evaluated, made ready: the data checked once, and one job for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import denoisers
+from generators.weights_file import sha256_of_file
+from pipeline.building.recipe import load_generators
+from pipeline.evaluation.corpora import (
+    CorpusMeasure,
+    Opened,
+    PairMeasure,
+    ShardPiece,
+    check_size,
+    open_corpus,
+    own_partners,
+    pairs_of,
+    told,
+)
+from pipeline.evaluation.degradations import Condition, conditions_of
+from pipeline.evaluation.denoised import (
+    DenoiserMeasure,
+    channels_of,
+    estimator,
+    noisy_images,
+)
+from pipeline.evaluation.domains import check_domain, one_domain
+from pipeline.evaluation.generated import GeneratorMeasure, blocks_of
+from pipeline.evaluation.noise import Measured, NoiseMeasure, NoiseSums
+from pipeline.evaluation.rows import noise_figures, score_figures
+from pipeline.evaluation.spread import in_process, on_ray
+from pipeline.manifest.models import (
+    DenoiserSpec,
+    EvaluateManifest,
+    EvaluationData,
+    GeneratorSpec,
+    Splits,
+)
+from pipeline.records import ImageRecord
+from pipeline.sources import scan
+
+__all__ = ["INPUT", "Job", "Prepared", "prepare"]
+
+INPUT = "noisy input"
+Figures = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One row to be measured.
+
+    Args:
+        name: Of the row.
+        kind: ``generator``, ``denoiser`` or ``input``.
+        content: What its figures follow from, beside the data and the metrics.
+        about: What is known of it before it is measured.
+        run: Measures it; told how to report progress. Returns figures, and more about the row.
+    """
+
+    name: str
+    kind: str
+    content: Any
+    run: Callable[[Callable[[int], None]], Figures]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An evaluation that can begin.
+
+    Args:
+        jobs: One a row.
+        content: Hashes of what is measured on.
+        notes: What a person should know before it begins.
+    """
+
+    jobs: Sequence[Job]
+    content: Any
+    notes: Sequence[str] = ()
+
+
+def prepare(manifest: EvaluateManifest) -> Prepared:
+    """Read and check what is measured on.
+
+    Raises:
+        FileNotFoundError: If a corpus or a folder is not there.
+        ValueError: If there is nothing to measure on.
+        DatasetError: If a corpus is damaged.
+    """
+    if manifest.corpus is not None:
+        return _corpus(manifest)
+    return _generators(manifest) if manifest.generators is not None else _denoisers(manifest)
+
+
+def _corpus(manifest: EvaluateManifest) -> Prepared:
+    assert manifest.corpus is not None
+    opened = open_corpus(manifest.corpus)
+    check_size(opened)
+    if manifest.data is None:
+        partners = own_partners(opened)
+        content: Any = sorted((r.sha256, r.noisy_sha256 or "") for r in partners.values())
+        real: _Shared | None = None
+    else:
+        pairs = pairs_of(manifest.data)
+        measure = PairMeasure(
+            manifest.metrics, manifest.data.block or opened.size, manifest.data.grid
+        )
+        partners, real = {}, _Shared(manifest, measure, pairs)
+        content = [(r.sha256, r.noisy_sha256) for r in pairs]
+    entries = {entry.key: entry for entry in opened.index.generators}
+    jobs = [
+        Job(
+            name=key,
+            kind="generator",
+            content=key,
+            about={
+                "generator": entries[key].name,
+                "weights": entries[key].weights,
+                "weights_sha256": entries[key].weights_sha256,
+            },
+            run=partial(
+                _corpus_row, manifest, opened, CorpusMeasure(manifest.metrics, partners), key, real
+            ),
+        )
+        for key in opened.generators
+    ]
+    return Prepared(jobs=jobs, content=[opened.content, content])
+
+
+class _Shared:
+    """Real noise of pairs, measured when the first row asks."""
+
+    def __init__(
+        self, manifest: EvaluateManifest, measure: PairMeasure, pairs: Sequence[ImageRecord]
+    ) -> None:
+        self.manifest, self.measure, self.pairs = manifest, measure, pairs
+        self.sums: NoiseSums | None = None
+
+    def __call__(self) -> NoiseSums:
+        if self.sums is None:
+            empty = NoiseMeasure(self.manifest.metrics).empty()
+            found = _merged(_spread(self.manifest, self.measure, self.pairs), empty)
+            self.sums = found.noise("real").total()
+            if not self.sums.blocks:
+                raise ValueError(
+                    "no block of the pairs is sound: all have a brightness offset beyond "
+                    f"{self.manifest.metrics.sound_offset:g} grey levels. Raise "
+                    "metrics.sound_offset, or take other pairs (`noisemill audit` measures them)."
+                )
+        return self.sums
+
+
+def _corpus_row(
+    manifest: EvaluateManifest,
+    opened: Opened,
+    measure: CorpusMeasure,
+    key: str,
+    real: _Shared | None,
+    after: Callable[[int], None],
+) -> Figures:
+    pieces = [ShardPiece(opened.root, file, key) for file in opened.files]
+    empty = NoiseMeasure(manifest.metrics.model_copy(update={"akld_samples": 1})).empty()
+    found = _merged(_spread(manifest, measure, pieces), empty, after)
+    if not found.scores.cells:
+        raise ValueError(f"the corpus has no row of generator '{key}' in this split.")
+    if real is None and not found.real:
+        raise ValueError(
+            "none of its rows can be held against the real noise of its photograph: the patches "
+            "are of another kind (grey or raw), or no block is sound (metrics.sound_offset). Give "
+            "pairs of its kind: data.sources."
+        )
+    against = None if real is None else real()
+    return noise_figures(found, manifest.metrics.sound_offset, against), {}
+
+
+def _generators(manifest: EvaluateManifest) -> Prepared:
+    assert manifest.generators is not None
+    assert manifest.data is not None
+    pairs = pairs_of(manifest.data)
+    check_domain(manifest, one_domain(pairs))
+    jobs = [
+        Job(
+            name=spec.key,
+            kind="generator",
+            content=[
+                spec.model_dump(mode="json", exclude={"label", "weight"}),
+                _weights(spec.weights),
+            ],
+            about={
+                "generator": spec.name,
+                "weights": spec.weights,
+                "weights_sha256": _weights(spec.weights),
+                "params": spec.params,
+            },
+            run=partial(_generator_row, manifest, pairs, spec),
+        )
+        for spec in manifest.generators
+    ]
+    return Prepared(
+        jobs=jobs,
+        content=[(r.sha256, r.noisy_sha256, r.camera, r.iso) for r in pairs],
+        notes=[f"{len(pairs)} pairs"],
+    )
+
+
+def _generator_row(
+    manifest: EvaluateManifest,
+    pairs: Sequence[ImageRecord],
+    spec: GeneratorSpec,
+    after: Callable[[int], None],
+) -> Figures:
+    generator = load_generators([spec], precision="float32")[0].generator
+    place = getattr(generator, "place", None)
+    if place is not None:
+        place(manifest.resources.device)
+    measure = GeneratorMeasure(generator, spec.key, manifest, one_domain(pairs))
+    found = measure(blocks_of(manifest, pairs), after)
+    figures = noise_figures(found, manifest.metrics.sound_offset)
+    return figures, {"revision": generator.revision, "notes": measure.notes}
+
+
+def _denoisers(manifest: EvaluateManifest) -> Prepared:
+    assert manifest.denoisers is not None
+    assert manifest.data is not None
+    records = _images(manifest.data)
+    conditions = conditions_of(manifest, records)
+    for domain in {condition.domain for condition in conditions}:
+        check_domain(manifest, domain)
+    jobs = []
+    for condition in conditions:
+        behind = f", {condition.name}" if len(conditions) > 1 else ""
+        images = partial(noisy_images, manifest, records, condition)
+        jobs.append(
+            Job(
+                name=INPUT + behind,
+                kind="input",
+                content=[INPUT, condition.content],
+                about=condition.about,
+                run=partial(_input_row, manifest, images, condition, INPUT + behind),
+            )
+        )
+        for spec in manifest.denoisers:
+            jobs.append(
+                Job(
+                    name=spec.key + behind,
+                    kind="denoiser",
+                    content=[
+                        spec.model_dump(mode="json", exclude={"label"}),
+                        _denoiser_weights(spec),
+                        condition.content,
+                        [manifest.resources.tile, manifest.resources.overlap],
+                    ],
+                    about={
+                        "denoiser": spec.name,
+                        "weights_sha256": _denoiser_weights(spec),
+                        "ensemble": spec.ensemble,
+                        **condition.about,
+                    },
+                    run=partial(
+                        _denoiser_row, manifest, images, condition, spec, spec.key + behind
+                    ),
+                )
+            )
+    return Prepared(
+        jobs=jobs,
+        content=[(r.sha256, r.noisy_sha256) for r in records],
+        notes=[f"{len(records)} images"],
+    )
+
+
+def _images(data: EvaluationData) -> list[ImageRecord]:
+    """Return real pairs, or the clean images that noise is put on; all of one domain."""
+    if data.synthetic:
+        found = scan(data.sources, Splits())
+        records = found.records
+        if not records:
+            raise ValueError(f"data.sources hold no images.{told(found.rejects)}")
+    else:
+        records = pairs_of(data)
+    one_domain(records)
+    return list(records)
+
+
+def _input_row(
+    manifest: EvaluateManifest,
+    images: Callable[[], Iterator[Any]],
+    condition: Condition,
+    name: str,
+    after: Callable[[int], None],
+) -> Figures:
+    found = DenoiserMeasure(manifest, condition)(
+        name, lambda item: np.asarray(item.noisy, np.float64), images(), after
+    )
+    return _quality(manifest, found), {}
+
+
+def _denoiser_row(
+    manifest: EvaluateManifest,
+    images: Callable[[], Iterator[Any]],
+    condition: Condition,
+    spec: DenoiserSpec,
+    name: str,
+    after: Callable[[int], None],
+) -> Figures:
+    assert manifest.data is not None
+    params = dict(spec.params)
+    if spec.name == "bm3d":  # works on images of either kind, and must be told which
+        params.setdefault("channels", channels_of(manifest.data, condition))
+    denoiser = denoisers.load(spec.name, **params)
+    estimate = estimator(denoiser, spec, manifest, condition)
+    found = DenoiserMeasure(manifest, condition)(name, estimate, images(), after)
+    count = getattr(denoiser, "parameters", None)
+    size = sum(p.numel() for p in count()) if callable(count) else 0
+    return _quality(manifest, found), {"family": denoiser.name, "parameters": size}
+
+
+def _quality(manifest: EvaluateManifest, found: Any) -> Mapping[str, Any]:
+    pooled = {f"psnr ({n}, pooled)": s.result().pooled for n, s in found.pooled.items()}
+    return {
+        **score_figures(found.scores, manifest.metrics.sound_offset),
+        "pooled": {k: v if np.isfinite(v) else None for k, v in pooled.items()},
+    }
+
+
+def _spread(
+    manifest: EvaluateManifest, measure: Callable[[Any], Measured], pieces: Sequence[Any]
+) -> Iterator[Measured]:
+    if manifest.resources.inline:
+        return in_process(measure, pieces)
+    return on_ray(measure, pieces, address=manifest.resources.address)
+
+
+def _merged(
+    parts: Iterator[Measured], into: Measured, after: Callable[[int], None] = lambda count: None
+) -> Measured:
+    done = 0
+    for part in parts:
+        into.merge(part)
+        done += sum(len(found) for found in part.scores.cells.values())
+        after(done)
+    return into
+
+
+def _weights(name: str | None) -> str:
+    """Return the hash of a generator's weights; a wrong name is told by its row."""
+    from generators.weights_file import find
+
+    return _hash(lambda: find(name)) if name is not None else ""
+
+
+def _denoiser_weights(spec: DenoiserSpec) -> str:
+    return _hash(lambda: denoisers.find(spec.name))
+
+
+def _hash(find: Callable[[], Any]) -> str:
+    try:
+        return sha256_of_file(find())
+    except (OSError, ValueError):
+        return ""

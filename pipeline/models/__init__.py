@@ -1,0 +1,1 @@
+"""What there is to choose from, and weights that others published."""

@@ -1,0 +1,1 @@
+"""Single pictures: noise put on them, or taken off."""

@@ -1,6 +1,0 @@
-"""A training from its manifest: data found and read, the loop run, weights and cards published.
-
-``kind: train-generator`` is :func:`pipeline.train.generator.train_generator`, ``kind:
-train-denoiser`` :func:`pipeline.train.denoiser.train_denoiser`. The loop itself is plain torch and
-knows neither manifests nor Ray: :mod:`pipeline.training`.
-"""

@@ -1,0 +1,1 @@
+"""Batches as a function of (seed, step), so a training has no data position to lose."""

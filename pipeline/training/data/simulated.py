@@ -1,0 +1,149 @@
+"""Training batches made while training: clean photographs, and generators that put noise on them.
+
+Every step takes new crops and new noise, so a simulated device never runs out of data. A *device*
+is a generator under a camera's name at some ISO speeds; rows are drawn evenly over all (camera,
+ISO). For noisy pairs the same scene is shot twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from generators.base import NoiseContext, NoiseGenerator, NoiseRequest, NoiseSample
+from generators.capture import ShotBatch
+from generators.seeds import batch_rng, patch_seed
+from generators.training import DataUse, TrainingBatch
+from pipeline.training.data.batches import Augmentation, draw_batch, views
+from pipeline.training.data.store import TrainingStore
+
+__all__ = ["Device", "SimulatedBatches"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A generator in the role of a camera.
+
+    Args:
+        camera: The name its shots get.
+        isos: The ISO speeds it shoots at.
+        generator: Makes the noise; told camera and ISO with each row.
+    """
+
+    camera: str
+    isos: tuple[int, ...]
+    generator: NoiseGenerator
+
+
+class SimulatedBatches:
+    """Batches of simulated shots.
+
+    Args:
+        store: Clean photographs, sRGB; its patch is the crop's side before the simulation.
+        devices: What shoots them; all give one domain.
+        size: B.
+        seed: The training's seed.
+        augmentation: How crops are turned.
+        use: Which images the batches carry.
+
+    Raises:
+        ValueError: If the devices give different domains, or two have one name.
+    """
+
+    def __init__(
+        self,
+        store: TrainingStore,
+        devices: Sequence[Device],
+        *,
+        size: int,
+        seed: int,
+        augmentation: Augmentation,
+        use: DataUse,
+    ) -> None:
+        domains = {device.generator.gives for device in devices}
+        if len(domains) != 1:
+            raise ValueError(
+                "the simulated devices must all give srgb or all give raw; they give "
+                f"{' and '.join(sorted(domains)) or 'nothing'}."
+            )
+        shots = [(d.camera, iso) for d in devices for iso in d.isos]
+        if len(set(shots)) != len(shots):
+            raise ValueError("a simulated camera and ISO is given twice; name each once.")
+        self.domain = domains.pop()
+        self.shots = tuple(sorted(shots))
+        self._store, self._size, self._seed, self._use = store, size, seed, use
+        self._augmentation: Augmentation = augmentation
+        self._devices = list(devices)
+        self._names = views(use)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return 4 if self.domain == "raw" else self._store.images[0].shape[2]
+
+    def batch(self, step: int) -> TrainingBatch:
+        """Return the batch of a step; equal numbers give equal batches."""
+        clean = draw_batch(
+            self._store,
+            size=self._size,
+            seed=self._seed,
+            step=step,
+            augmentation=self._augmentation,
+            use="clean",
+        ).clean
+        assert clean is not None
+        rng = batch_rng(self._seed, step, "devices")
+        labels = [int(label) for label in rng.integers(len(self.shots), size=self._size)]
+        seeds = [patch_seed(self._seed, "simulate", str(step), str(i)) for i in range(self._size)]
+        rows: list[dict[str, Tensor]] = [{} for _ in labels]
+        for device in self._devices:
+            mine = [i for i, label in enumerate(labels) if self.shots[label][0] == device.camera]
+            if mine:
+                self._shoot(device, clean, mine, labels, seeds, rows)
+        stacked = {name: torch.stack([row[name] for row in rows]) for name in self._names}
+        shots = ShotBatch(
+            camera=tuple(self.shots[label][0] for label in labels),
+            iso=tuple(self.shots[label][1] for label in labels),
+        )
+        return TrainingBatch(shots=shots, labels=torch.tensor(labels), **stacked)
+
+    def _shoot(
+        self,
+        device: Device,
+        clean: Tensor,
+        mine: list[int],
+        labels: list[int],
+        seeds: list[int],
+        rows: list[dict[str, Tensor]],
+    ) -> None:
+        """Fill in the rows of one device."""
+        shots = ShotBatch(
+            camera=(device.camera,) * len(mine), iso=tuple(self.shots[labels[i]][1] for i in mine)
+        )
+        request = NoiseRequest(
+            context=NoiseContext(clean=clean[mine], shots=shots), seeds=[seeds[i] for i in mine]
+        )
+        second: Tensor | None = None
+        if "second" in self._names:
+            sample, second = _twice(device.generator, request)
+        else:
+            sample = device.generator.sample(request)
+        for place, row in enumerate(mine):
+            rows[row] = {"clean": sample.clean[place], "noisy": sample.noisy[place]}
+            if second is not None:
+                rows[row]["second"] = second[place]
+
+
+def _twice(generator: Any, request: NoiseRequest) -> tuple[NoiseSample, Tensor]:
+    """Return a sample and the noisy images of a second shot of the same scenes."""
+    if hasattr(generator, "sample_twice"):
+        first, second = generator.sample_twice(request)
+        return first, second
+    again = NoiseRequest(
+        context=request.context, seeds=[patch_seed(seed, "second") for seed in request.seeds]
+    )
+    return generator.sample(request), generator.sample(again).noisy

@@ -1,0 +1,223 @@
+"""What a training leaves: weights files, their cards, and what the validation measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from generators.capture import configuration_name
+from generators.weights_file import load_header, save_weights
+from pipeline.building.progress import duration
+from pipeline.corpus.provenance import git_revision, hardware, software_versions
+from pipeline.images import read_pixels
+from pipeline.manifest.models import TrainGeneratorManifest
+from pipeline.measure.block_scores import evaluate_blocks, summarise
+from pipeline.measure.blocks import pair_blocks
+from pipeline.storage import publish
+from pipeline.training.data.store import TrainingStore
+from pipeline.training.engine.loop import TrainingResult
+from pipeline.training.engine.task import DataTask
+from pipeline.training.jobs.generator_data import pair_records
+
+__all__ = ["Trained", "publish_training"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a training leaves.
+
+    Args:
+        weights: The weights file.
+        sha256: Its SHA-256.
+        others: Further weights files: a denoiser trained along, the weights that validated best.
+        steps: Optimiser steps.
+        seconds: Training time in all, without the last evaluation.
+        metrics: What the validation measured; empty without validation.
+        findings: What the training noticed of itself.
+        report: Where the report is; ``None`` if there is none.
+    """
+
+    weights: str
+    sha256: str
+    others: tuple[str, ...]
+    steps: int
+    seconds: float
+    metrics: dict[str, Any]
+    findings: dict[str, Any]
+    report: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "weights": self.weights,
+            "sha256": self.sha256,
+            "others": list(self.others),
+            "steps": self.steps,
+            "seconds": round(self.seconds, 1),
+            "metrics": self.metrics,
+            "findings": self.findings,
+            "report": self.report,
+        }
+
+    def describe(self) -> str:
+        """Return what a person reads."""
+        lines = [
+            f"Trained {self.steps} steps in {duration(self.seconds)}.",
+            f"Weights: {self.weights}",
+            *(f"         {other}" for other in self.others),
+            f"Card:    {Path(self.weights).with_suffix('.json')}",
+        ]
+        lines += [f"Report:  {self.report}"] if self.report is not None else []
+        lines += [f"{how}: {_in_words(found)}" for how, found in self.metrics.items()]
+        lines += [f"{what}: {_brief(found)}" for what, found in self.findings.items()]
+        return "\n".join(lines)
+
+
+def publish_training(
+    folder: Path,
+    manifest: TrainGeneratorManifest,
+    trained: DataTask,
+    store: TrainingStore,
+    result: TrainingResult,
+    source: str,
+) -> Trained:
+    """Write the weights and their cards, and measure the weights on the validation's data.
+
+    Args:
+        folder: Of the training.
+        manifest: The training.
+        trained: The task, with its last (averaged) weights.
+        store: What it was trained on.
+        result: What the loop left.
+        source: Where the manifest is.
+    """
+    metrics = {} if manifest.validation is None else _measure(manifest, trained)
+    findings = trained.task.findings()
+    base = {
+        "license": manifest.license,
+        "configurations": [configuration_name(*shot) for shot in trained.shots],
+        "training_data": {
+            "scenes": sorted({image.scene for image in store.images}),
+            "licenses": store.licenses,
+            "simulated": [device.model_dump(mode="json") for device in manifest.data.simulate],
+            "use": trained.task.uses,
+            "share_of_places_within_offset": round(store.kept_fraction, 4),
+        },
+        "training": {
+            "objective": manifest.model,
+            "steps": result.step,
+            "seconds": round(result.seconds, 1),
+            "threads": torch.get_num_threads(),
+            "skipped_steps": result.skipped,
+            **findings,
+        },
+        "metrics": metrics,
+        "manifest": _portable(manifest),
+        "manifest_file": Path(source).name,
+        "software": software_versions(),
+        "git": git_revision(),
+        "hardware": hardware(),
+    }
+    written = _write(folder, manifest, trained, base, "")
+    if result.best is not None and 0 < result.best_step < result.step:
+        last = {k: v.detach().clone() for k, v in trained.module.state_dict().items()}
+        trained.module.load_state_dict(result.best)
+        trained.task.finish(trained.batch)  # a closing fit belongs to the weights it was made with
+        note = {"step": result.best_step, **result.best_figures}
+        best = base | {"metrics": {"validation": result.best_figures}, "best": note}
+        written += _write(folder, manifest, trained, best, "-best")
+        trained.module.load_state_dict(last)
+        trained.task.finish(trained.batch)
+    (path, sha256), *others = written
+    return Trained(
+        weights=path,
+        sha256=sha256,
+        others=tuple(other for other, _ in others),
+        steps=result.step,
+        seconds=result.seconds,
+        metrics=metrics,
+        findings=findings,
+    )
+
+
+def _write(
+    folder: Path,
+    manifest: TrainGeneratorManifest,
+    trained: DataTask,
+    base: Mapping[str, Any],
+    ending: str,
+) -> list[tuple[str, str]]:
+    """Write each part with its card; returns paths and SHA-256, the noise model first."""
+    written = []
+    for suffix, part in sorted(trained.task.parts().items()):
+        path = folder / f"{manifest.name}{suffix}{ending}.safetensors"
+        sha256 = save_weights(
+            path,
+            family=part.family,
+            config=part.config,
+            tensors=part.tensors,
+            license=manifest.license,
+        )
+        card = {
+            "name": path.stem,
+            "family": part.family,
+            "domain": trained.task.domain,
+            "parameters": load_header(path).parameters,
+            "sha256": sha256,
+            **base,
+        }
+        text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+        publish(str(folder), path.with_suffix(".json").name, text.encode())
+        written.append((str(path), sha256))
+    return written
+
+
+def _portable(manifest: TrainGeneratorManifest) -> dict[str, Any]:
+    """Return the manifest as it travels: without this machine's folders, which tell nobody else."""
+    values = manifest.model_dump(mode="json", exclude={"output"})
+    for part in (values["data"], values["validation"] or {"sources": []}):
+        for source in part["sources"]:
+            if Path(str(source.get("path", ""))).is_absolute():
+                source["path"] = Path(source["path"]).name
+    return values
+
+
+def _measure(manifest: TrainGeneratorManifest, trained: DataTask) -> dict[str, Any]:
+    """Score the weights on held-out data: batches, and whole blocks where there are real pairs."""
+    assert manifest.validation is not None
+    metrics: dict[str, Any] = {"validation": trained.validate()}
+    generator = trained.task.generator()
+    if generator is None or manifest.validation.simulate or trained.task.domain != "srgb":
+        return metrics
+    pairs = pair_records(manifest.validation)
+    sampling = "noise-aware, reference" if manifest.model == "naflow" else "blocks"
+    metrics[sampling] = summarise(
+        evaluate_blocks(generator, pair_blocks(pairs, read_pixels), seed=manifest.seed)
+    )
+    return metrics
+
+
+def _brief(found: Any) -> str:
+    """Return a finding on one line; a table is left to the card and the report."""
+    if isinstance(found, Mapping) and "what" in found:
+        return str(found["what"])
+    text = str(found)
+    return text if len(text) <= 120 else f"{len(found)} entries, on the card"
+
+
+def _in_words(found: Mapping[str, Any]) -> str:
+    """Return figures as they are, or of blocks the means over sound ones, or all if none is."""
+    if "sound" not in found:
+        return ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+    part = "sound" if found["sound"]["blocks"] else "all"
+    means = {key: found[part][key]["mean"] for key in ("kld", "akld", "correlation")}
+    real = found[part]["real_correlation"]["mean"]
+    return (
+        f"KLD {means['kld']:.4f}, AKLD {means['akld']:.3f}, correlation "
+        f"{means['correlation']:.2f} (real {real:.2f}) over {found[part]['blocks']} {part} blocks"
+    )

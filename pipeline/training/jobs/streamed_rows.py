@@ -1,0 +1,214 @@
+"""A corpus made while training: its manifest's patches, and new noise on them in every step.
+
+The plan is that of the corpus: the same photographs, places, splits, audit and share of each
+generator. Only the noise is new: row i of step s has its own seed, so a patch never carries the
+same noise twice and nothing is written. Pixels are clipped and rounded as the corpus would store
+them. The patches of a planned shard are cut together; how many are kept is the memory's question
+(:mod:`pipeline.training.data.shuffle_buffer`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from generators.base import Domain, NoiseContext, NoiseRequest, NoiseSample
+from generators.capture import ShotBatch
+from generators.seeds import patch_seed
+from generators.training import TrainingBatch
+from pipeline.building.plan import PlannedShard
+from pipeline.building.recipe import LoadedGenerator
+from pipeline.building.reject_budget import RejectBudget, check_photographs
+from pipeline.building.run import Prepared, inline_stages, prepare, task_for
+from pipeline.building.stages.work import CutShard
+from pipeline.manifest.models import CorpusManifest
+from pipeline.pixels import quantise, to_unit
+from pipeline.training.data.pair_rows import Crops, random_crops, stacked, unlabelled
+from pipeline.training.data.shuffle_buffer import Windows
+
+__all__ = ["StreamedRows"]
+
+
+class StreamedRows:
+    """Rows of a corpus that is never written.
+
+    Args:
+        manifest: Of the corpus.
+        crops: How rows are cut.
+        split: Only patches of this split; ``None`` for all.
+        generators: Only patches through these generators, by key; ``None`` for all.
+        twice: Whether rows are two noisy images of a patch, not its clean and noisy one.
+        memory: Bytes of patches that may be kept.
+        device: Where generators run that can be moved.
+
+    Attributes:
+        ready: The generators and the plan.
+        domain: Of the images.
+        channels: Of the images.
+        sources: SHA-256 of the photographs that patches are cut from, and their scenes.
+
+    Raises:
+        ValueError: If the manifest cannot be carried out, or lacks the split or a generator.
+        RejectBudgetError: If more photographs or patches are refused than it allows; patches that
+            are cut later, in windows, are counted then.
+        FileNotFoundError: If a source or weights do not exist.
+    """
+
+    def __init__(
+        self,
+        manifest: CorpusManifest,
+        crops: Crops,
+        *,
+        split: str | None,
+        generators: Sequence[str] | None,
+        twice: bool,
+        memory: int,
+        device: str,
+    ) -> None:
+        self.ready: Prepared = prepare(manifest)
+        plan, limit = self.ready.plan, manifest.limits.max_rejected
+        check_photographs(plan.rejects, len(plan.records), limit)
+        self._crops, self._twice = crops, twice
+        self._shards = _choose(self.ready, split, generators)
+        self._cut, generate = inline_stages(self.ready)
+        generate.place(device, torch.get_num_threads())
+        self.domain: Domain = self.ready.loaded[0].generator.gives
+        raw, grey = self.domain == "raw", manifest.patches.color == "grey"
+        self.channels = 4 if raw else 1 if grey else 3
+        images = {int(i) for shard in self._shards for i in shard.image}
+        records = [self.ready.plan.records[i] for i in sorted(images)]
+        self.records = records
+        self.sources = {record.sha256: record.scene for record in records}
+        # Generators make float32 of whatever type the photographs have; 16 bits are the usual most.
+        self._budget = RejectBudget(sum(map(len, self._shards)), limit)
+        self._counted: set[int] = set()
+        patch = 2 * manifest.patches.size**2 * self.channels
+        self._windows: Windows[CutShard] = Windows(
+            [len(shard) for shard in self._shards],
+            [patch * len(shard) for shard in self._shards],
+            self._load,
+            seed=crops.seed,
+            memory=memory,
+        )
+
+    @property
+    def how(self) -> str:
+        """How patches are read: ``from memory`` or ``in windows``."""
+        return self._windows.how
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def rows(self, step: int, numbers: Sequence[int]) -> TrainingBatch:
+        """Return some rows of a step's batch."""
+        crops = random_crops(self._crops, step)
+        found = [self._windows.at(step * self._crops.size + number) for number in numbers]
+        made: list[tuple[NDArray[Any], NDArray[Any]] | None] = [None] * len(numbers)
+        for generator, places in self._by_generator(found).items():
+            seeds = [patch_seed(self._crops.seed, str(step), str(numbers[i])) for i in places]
+            pairs = self._shoot(self.ready.loaded[generator], [found[i] for i in places], seeds)
+            for place, pair in zip(places, pairs, strict=True):
+                made[place] = pair
+        cut = [
+            tuple(crops(image, number) for image in cast("tuple[NDArray[Any], ...]", pair))
+            for pair, number in zip(made, numbers, strict=True)
+        ]
+        names = ("noisy", "second") if self._twice else ("clean", "noisy")
+        images = {name: stacked([pair[k] for pair in cut]) for k, name in enumerate(names)}
+        return unlabelled(images, len(numbers))
+
+    def _load(self, number: int) -> CutShard:
+        cut = self._cut(task_for(self.ready, self._shards[number]))
+        if number not in self._counted:  # a window comes back in every epoch
+            self._counted.add(number)
+            self._budget.add(cut.rejects)
+        if not len(cut.rows):
+            reasons = "; ".join(f"{r.uri}: {r.detail}" for r in cut.rejects[:3])
+            raise ValueError(
+                f"stream: all {len(self._shards[number])} patches of a part were refused: {reasons}"
+            )
+        return cut
+
+    def _by_generator(self, found: Sequence[tuple[CutShard, int]]) -> dict[int, list[int]]:
+        groups: dict[int, list[int]] = defaultdict(list)
+        for place, (cut, row) in enumerate(found):
+            groups[int(cut.task.shard.generator[_kept(cut, row)])].append(place)
+        return groups
+
+    def _shoot(
+        self, one: LoadedGenerator, found: Sequence[tuple[CutShard, int]], seeds: Sequence[int]
+    ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        """Return the two images of rows of one generator."""
+        first = self._sample(one, found, seeds)
+        noisy = self._stored(first.noisy)
+        if not self._twice:
+            return list(zip(self._stored(first.clean), noisy, strict=True))
+        again = self._sample(one, found, [patch_seed(seed, "second") for seed in seeds])
+        return list(zip(noisy, self._stored(again.noisy), strict=True))
+
+    def _sample(
+        self, one: LoadedGenerator, found: Sequence[tuple[CutShard, int]], seeds: Sequence[int]
+    ) -> NoiseSample:
+        kept = [(cut, _kept(cut, row), row % len(cut.rows)) for cut, row in found]
+        records = [cut.task.records[int(cut.task.shard.image[at])] for cut, at, _ in kept]
+        clean = _tensor([cut.clean[row] for cut, _, row in kept])
+        asks = "reference" in one.generator.needs
+        reference = [cut.reference[row] for cut, _, row in kept if cut.reference is not None]
+        shots = ShotBatch(
+            camera=tuple(record.camera for record in records),
+            iso=tuple(record.iso for record in records),
+        )
+        return one.generator.sample(
+            NoiseRequest(
+                context=NoiseContext(clean=clean, shots=shots),
+                seeds=seeds,
+                reference=_tensor(reference) if asks else None,
+                reference_clean=clean if asks else None,
+            )
+        )
+
+    def _stored(self, images: Tensor) -> NDArray[Any]:
+        pixels = images.permute(0, 2, 3, 1).float().cpu().numpy()
+        return quantise(np.ascontiguousarray(pixels), self.ready.manifest.output.encoding)
+
+
+def _kept(cut: CutShard, row: int) -> int:
+    """Return the planned row of a visit; one that was refused gives its turn to another."""
+    return int(cut.rows[row % len(cut.rows)])
+
+
+def _choose(
+    ready: Prepared, split: str | None, generators: Sequence[str] | None
+) -> list[PlannedShard]:
+    """Return the planned shards, with the wanted rows only."""
+    keys = [one.spec.key for one in ready.loaded]
+    for key in generators or []:
+        if key not in keys:
+            raise ValueError(f"stream: there is no generator '{key}'; it has {', '.join(keys)}.")
+    wanted = [keys.index(key) for key in generators] if generators else list(range(len(keys)))
+    found = []
+    for shard in ready.plan.shards:
+        rows = np.flatnonzero(np.isin(shard.generator, wanted))
+        if (split is None or shard.name.split == split) and len(rows):
+            columns = (getattr(shard, name)[rows] for name in ("image", "y", "x", "generator"))
+            found.append(PlannedShard(shard.index, shard.name, *columns))
+    if not found:
+        splits = sorted({shard.name.split for shard in ready.plan.shards})
+        raise ValueError(
+            f"stream: the corpus would have no patch of split '{split}'; it has "
+            f"{', '.join(splits)}. Correct `split`, or the manifest's `splits`."
+        )
+    return found
+
+
+def _tensor(pixels: Sequence[NDArray[Any]]) -> Tensor:
+    """Return ``(B, C, H, W)`` float32 with the white level at 1 of stored ``(H, W, C)`` patches."""
+    return torch.from_numpy(
+        np.stack([np.ascontiguousarray(to_unit(one).transpose(2, 0, 1)) for one in pixels])
+    )

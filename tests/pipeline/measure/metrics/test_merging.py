@@ -1,0 +1,159 @@
+"""The contract of every accumulator: halves merged are the whole, conventions do not mix."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.measure.metrics import (
+    BlockAkld,
+    BlockKld,
+    Cell,
+    ChannelCovariance,
+    CorrelationMap,
+    GroupSums,
+    KldConvention,
+    Moments,
+    Nll,
+    NllConvention,
+    NoiseHistogram,
+    PooledKld,
+    Psnr,
+    QualityConvention,
+    RadialSpectrum,
+    Scores,
+    Ssim,
+    VarianceByIntensity,
+)
+from pipeline.measure.metrics.base import BlockValues
+
+Block = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def blocks(count: int = 5) -> list[Block]:
+    """Return clean images and two noises of each, of different strengths."""
+    rng = np.random.default_rng(3)
+    made = []
+    for i in range(count):
+        clean = rng.uniform(0.1, 0.9, (16, 18, 3))
+        made.append((clean, *(rng.normal(0, 0.01 + 0.005 * i, clean.shape) for _ in range(2))))
+    return made
+
+
+def pooled(sums: PooledKld, block: Block) -> None:
+    clean, real, fake = block
+    sums.update_real(real)
+    sums.update_fake(fake, clean=clean)
+
+
+def against(sums: BlockKld, block: Block) -> None:
+    clean, real, fake = block
+    sums.update(real, fake, clean=clean)
+
+
+def grouped(sums: GroupSums[Scores], block: Block) -> None:
+    level = int(block[1].std() * 1000)
+    sums.at(Cell("g", "X", level)).update({"std": float(block[1].std())})
+
+
+def make_groups() -> GroupSums[Scores]:
+    return GroupSums(lambda: Scores(("std",)))
+
+
+CASES: dict[str, tuple[Callable[[], Any], Callable[[Any, Block], Any]]] = {
+    **{
+        f"kld-{name}": (lambda name=name: BlockKld(name), against)
+        for name in KldConvention
+    },
+    **{f"pooled-{name}": (lambda name=name: PooledKld(name), pooled) for name in KldConvention},
+    **{
+        f"psnr-{name}": (lambda name=name: Psnr(name), lambda s, b: s.update(b[0], b[0] + b[1]))
+        for name in QualityConvention
+    },
+    "ssim": (Ssim, lambda s, b: s.update(b[0], b[0] + b[1])),
+    "akld": (lambda: BlockAkld(samples=2), lambda s, b: s.update(b[1], [b[2], 2 * b[2]])),
+    "nll": (Nll, lambda s, b: s.update(-float(np.square(b[1]).sum()), b[1].size)),
+    "correlation": (CorrelationMap, lambda s, b: s.update(b[1])),
+    "covariance": (ChannelCovariance, lambda s, b: s.update(b[1])),
+    "spectrum": (RadialSpectrum, lambda s, b: s.update(b[1])),
+    "variance": (VarianceByIntensity, lambda s, b: s.update(b[1], b[0])),
+    "moments": (Moments, lambda s, b: s.update(b[1])),
+    "histogram": (lambda: NoiseHistogram((-0.1, 0.0, 0.1)), lambda s, b: s.update(b[1])),
+    "values": (BlockValues, lambda s, b: s.update(float(b[1].std()))),
+    "groups": (make_groups, grouped),
+}  # fmt: skip
+
+
+def flat(value: Any) -> list[Any]:
+    """Return the numbers and names in a result, whatever its shape."""
+    if dataclasses.is_dataclass(value):
+        return [x for f in dataclasses.fields(value) for x in flat(getattr(value, f.name))]
+    if isinstance(value, dict):
+        return [x for key in value for x in [key, *flat(value[key])]]
+    if isinstance(value, np.ndarray):
+        return list(value.ravel().tolist())
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def result_of(sums: Any) -> list[Any]:
+    if isinstance(sums, GroupSums):
+        return flat({str(key): found.result() for key, found in sums.by("iso").items()})
+    return flat([sums.mean, sums.median] if isinstance(sums, BlockValues) else sums.result())
+
+
+@pytest.mark.parametrize("cut", [0, 2, 5])
+@pytest.mark.parametrize(("make", "update"), CASES.values(), ids=CASES)
+def test_halves_merge_to_the_whole(
+    make: Callable[[], Any], update: Callable[[Any, Block], Any], cut: int
+) -> None:
+    whole, first, second = make(), make(), make()
+    for i, block in enumerate(blocks()):
+        update(whole, block)
+        update(first if i < cut else second, block)
+    untouched = result_of(copy.deepcopy(second))
+    if not isinstance(second, GroupSums):  # its factory is a function of the test
+        second = pickle.loads(pickle.dumps(second))
+    first.merge(second)
+    assert str(result_of(second)) == str(untouched)
+    found, expected = result_of(first), result_of(whole)
+    for a, b in zip(found, expected, strict=True):
+        if isinstance(a, float):
+            assert a == pytest.approx(b, rel=1e-9, abs=1e-12, nan_ok=True)
+        else:
+            assert a == b
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (BlockKld(KldConvention.NECA), BlockKld(KldConvention.NAFLOW)),
+        (PooledKld(KldConvention.NECA), PooledKld(KldConvention.NAFLOW)),
+        (Psnr(), Psnr(QualityConvention.INVDN)),
+        (Ssim(), Ssim(QualityConvention.INVDN)),
+        (BlockAkld(1), BlockAkld(50)),
+        (Nll(), Nll(NllConvention.AS_STORED)),
+        (CorrelationMap(2), CorrelationMap(3)),
+        (RadialSpectrum(8), RadialSpectrum(9)),
+        (Scores(("kld",)), Scores(("akld",))),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_conventions_do_not_mix(one: Any, other: Any) -> None:
+    with pytest.raises(ValueError, match="cannot merge"):
+        one.merge(other)
+
+
+@pytest.mark.parametrize("name", list(KldConvention))
+def test_pooled_kld_of_one_block_is_the_blocks_own(name: KldConvention) -> None:
+    clean, real, fake = blocks()[2]
+    one, alone = PooledKld(name), BlockKld(name)
+    pooled(one, (clean, real, fake))
+    alone.update(real, fake, clean=clean)
+    assert one.result() == pytest.approx(alone.result().mean, rel=1e-12)
+    assert np.isnan(PooledKld(name).result())

@@ -1,0 +1,90 @@
+"""Between stored samples and floats: exact both ways, clipped, ties to even, grey by luma."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.pixels import Encoding, quantise, to_color, to_unit
+
+
+@pytest.mark.parametrize(("encoding", "top"), [("uint8", 255), ("uint16", 65535)])
+def test_every_stored_value_survives_the_way_to_float_and_back(
+    encoding: Encoding, top: int
+) -> None:
+    values = np.arange(top + 1).astype(encoding)
+    unit = to_unit(values)
+    assert unit.dtype == np.float32
+    assert unit[0] == 0
+    assert unit[-1] == 1
+    np.testing.assert_array_equal(quantise(unit, encoding), values)
+
+
+def test_floats_pass_untouched_in_both_directions() -> None:
+    image = np.array([-0.5, 0.3, 1.7], np.float32)
+    assert to_unit(image) is image
+    assert quantise(image, "float32") is image
+
+
+@pytest.mark.parametrize(("encoding", "top"), [("uint8", 255), ("uint16", 65535)])
+def test_integers_are_clipped_and_never_wrap(encoding: Encoding, top: int) -> None:
+    image = np.array([-3.0, -1e-7, 1 + 1e-7, 300.0], np.float32)
+    stored = quantise(image, encoding)
+    assert stored.dtype == np.dtype(encoding)
+    assert stored.tolist() == [0, 0, top, top]
+
+
+def test_ties_round_to_even_so_that_rounding_adds_no_light() -> None:
+    halves = (np.arange(0, 200, dtype=np.float64) + 0.5) / 255
+    # Float32 has no exact n + 0.5 after the division; take those that come back as exact ties.
+    unit = halves.astype(np.float32)
+    ties = (unit * np.float32(255)) % 1 == 0.5
+    assert ties.sum() > 50
+    stored = quantise(unit, "uint8")[ties]
+    assert (stored % 2 == 0).all()
+
+
+@pytest.mark.parametrize("encoding", ["uint8", "uint16"])
+def test_the_rounding_error_is_at_most_half_a_step(encoding: Encoding) -> None:
+    image = np.random.default_rng(0).random(10_000, dtype=np.float32)
+    step = 1 / np.iinfo(encoding).max
+    error = to_unit(quantise(image, encoding)).astype(np.float64) - image
+    # Float32 itself is off by up to 2**-24.
+    assert np.abs(error).max() <= step / 2 + 2**-23
+    # Uniform in +- half a step: its deviation is step / sqrt(12), within 5 standard errors.
+    expected = step / np.sqrt(12)
+    assert abs(error.std() / expected - 1) < 5 / np.sqrt(10_000)
+
+
+def test_colours_stay_as_they_are_where_nothing_is_to_be_done() -> None:
+    for channels, color in ((3, "rgb"), (1, "grey"), (4, "rgb"), (4, "grey")):
+        pixels = np.zeros((2, 3, channels), np.uint8)
+        assert to_color(pixels, color) is pixels  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_grey_becomes_three_equal_channels_and_comes_back_as_it_was(kind: str) -> None:
+    values = np.arange(256).reshape(16, 16, 1)
+    grey = (values / 255).astype(kind) if kind == "float32" else values.astype(kind)
+    color = to_color(grey, "rgb")
+    assert color.shape == (16, 16, 3)
+    assert color.dtype == grey.dtype
+    back = to_color(color, "grey")
+    assert back.dtype == grey.dtype
+    if kind == "float32":
+        np.testing.assert_allclose(back, grey, rtol=0, atol=2**-23)
+    else:
+        np.testing.assert_array_equal(back, grey)
+
+
+def test_grey_is_the_luma_of_bt601() -> None:
+    primaries = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    assert to_color(primaries, "grey")[0, :, 0].tolist() == [76, 150, 29]
+
+
+def test_the_luma_of_a_pixel_does_not_depend_on_what_is_converted_with_it() -> None:
+    image = np.random.default_rng(1).random((64, 67, 3), dtype=np.float32)
+    whole = to_color(image, "grey")
+    for y, x, size in ((0, 0, 1), (5, 7, 13), (31, 3, 33)):
+        part = to_color(image[y : y + size, x : x + size], "grey")
+        np.testing.assert_array_equal(part, whole[y : y + size, x : x + size])
