@@ -14,19 +14,20 @@ a static method ``load_network(path)``; what it reads is the constructor's first
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from generators.registry import Registry, close_match
 
 if TYPE_CHECKING:
     from generators.base import Domain, Need, NoiseGenerator
     from generators.training import NoiseTask
 
 __all__ = [
+    "REGISTRY",
+    "TASKS",
     "Description",
     "create",
     "describe",
@@ -38,37 +39,44 @@ __all__ = [
     "trainable",
 ]
 
-_GROUP = "noisemill.generators"
-_BUILT_IN = {
-    "awgn": "generators.parametric:AWGN",
-    "awgn-measured": "generators.measured:MeasuredAwgn",
-    "camera": "generators.camera:SimulatedCamera",
-    "fino": "generators.fino.sampling:FINOGenerator",
-    "flow-srgb": "generators.flow_srgb.sampling:FlowSRGBGenerator",
-    "heteroscedastic": "generators.parametric:Heteroscedastic",
-    "heteroscedastic-fitted": "generators.measured:FittedHeteroscedastic",
-    "invdn": "generators.invdn.sampling:InvDNGenerator",
-    "naflow": "generators.naflow.sampling:NAFlowGenerator",
-    "nlf": "generators.nlf.sampling:NLFGenerator",
-    "noise-flow": "generators.noise_flow.sampling:NoiseFlowGenerator",
-    "poisson-gaussian": "generators.parametric:PoissonGaussian",
-    "real": "generators.measured:RealNoise",
-    "spatially-variant-awgn": "generators.parametric:SpatiallyVariantAWGN",
-}
+REGISTRY = Registry(
+    "generator",
+    "noisemill.generators",
+    {
+        "awgn": "generators.parametric:AWGN",
+        "awgn-measured": "generators.measured:MeasuredAwgn",
+        "camera": "generators.camera:SimulatedCamera",
+        "fino": "generators.fino.sampling:FINOGenerator",
+        "flow-srgb": "generators.flow_srgb.sampling:FlowSRGBGenerator",
+        "heteroscedastic": "generators.parametric:Heteroscedastic",
+        "heteroscedastic-fitted": "generators.measured:FittedHeteroscedastic",
+        "invdn": "generators.invdn.sampling:InvDNGenerator",
+        "naflow": "generators.naflow.sampling:NAFlowGenerator",
+        "nlf": "generators.nlf.sampling:NLFGenerator",
+        "noise-flow": "generators.noise_flow.sampling:NoiseFlowGenerator",
+        "poisson-gaussian": "generators.parametric:PoissonGaussian",
+        "real": "generators.measured:RealNoise",
+        "spatially-variant-awgn": "generators.parametric:SpatiallyVariantAWGN",
+    },
+)
 
 
-_TASKS = {
-    "fino": "generators.fino.training:FINOTask",
-    "flow-srgb": "generators.flow_srgb.training:FlowSRGBTask",
-    "glow": "generators.glow.training:GlowTask",
-    "invdn": "generators.invdn.training:InvDNTask",
-    "naflow": "generators.naflow.training:NAFlowTask",
-    "nlf": "generators.nlf.training:NLFTask",
-    "nlf-noisy-pairs": "generators.nlf.training:NoisyPairNLFTask",
-    "noise-flow": "generators.noise_flow.training:NoiseFlowTask",
-    "noise2noise-flow": "generators.noise2noise_flow:Noise2NoiseFlowTask",
-    "r2r-flow": "generators.r2r_flow:R2RFlowTask",
-}
+TASKS = Registry(
+    "training objective",
+    "noisemill.tasks",
+    {
+        "fino": "generators.fino.training:FINOTask",
+        "flow-srgb": "generators.flow_srgb.training:FlowSRGBTask",
+        "glow": "generators.glow.training:GlowTask",
+        "invdn": "generators.invdn.training:InvDNTask",
+        "naflow": "generators.naflow.training:NAFlowTask",
+        "nlf": "generators.nlf.training:NLFTask",
+        "nlf-noisy-pairs": "generators.nlf.training:NoisyPairNLFTask",
+        "noise-flow": "generators.noise_flow.training:NoiseFlowTask",
+        "noise2noise-flow": "generators.noise2noise_flow:Noise2NoiseFlowTask",
+        "r2r-flow": "generators.r2r_flow:R2RFlowTask",
+    },
+)
 
 
 class Description(NamedTuple):
@@ -89,7 +97,7 @@ class Description(NamedTuple):
 
 def names() -> tuple[str, ...]:
     """Return the names of all generators, built in and installed, sorted."""
-    return tuple(sorted(_targets()))
+    return REGISTRY.names()
 
 
 def describe(name: str) -> Description:
@@ -176,7 +184,7 @@ def is_trained(name: str) -> bool:
 
 def trainable() -> tuple[str, ...]:
     """Return the names of all training objectives, sorted."""
-    return tuple(sorted(_TASKS))
+    return TASKS.names()
 
 
 def task(name: str) -> type[NoiseTask]:
@@ -185,44 +193,13 @@ def task(name: str) -> type[NoiseTask]:
     Raises:
         ValueError: If there is no such objective.
     """
-    found: type[NoiseTask] = _attribute(name, _TASKS, "training objective")
-    return found
-
-
-def _targets() -> dict[str, str]:
-    """Return name -> ``module:Class`` of every generator.
-
-    Raises:
-        ValueError: If a plug-in takes the name of a built-in: a manifest would silently mean
-            something else on the machine where it is installed.
-    """
-    found = dict(_BUILT_IN)
-    for entry in entry_points(group=_GROUP):
-        if entry.name in found and found[entry.name] != entry.value:
-            owner = entry.dist.name if entry.dist else "an unknown distribution"
-            raise ValueError(
-                f"plug-in generator '{entry.name}' of {owner} ({entry.value}) has the name of "
-                f"{found[entry.name]}; uninstall it or rename its entry point."
-            )
-        found[entry.name] = entry.value
+    found: type[NoiseTask] = TASKS.load(name)
     return found
 
 
 def _load(name: str) -> Any:
     """Return the class of a generator."""
-    return _attribute(name, _targets(), "generator")
-
-
-def _attribute(name: str, targets: Mapping[str, str], kind: str) -> Any:
-    """Import what a name stands for."""
-    if name not in targets:
-        close = difflib.get_close_matches(name, targets, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        raise ValueError(
-            f"there is no {kind} '{name}'; there are {', '.join(sorted(targets))}.{hint}"
-        )
-    module, _, attribute = targets[name].partition(":")
-    return getattr(import_module(module), attribute)
+    return REGISTRY.load(name)
 
 
 def _check_names(name: str, cls: Any, *, skip: int, params: Mapping[str, Any]) -> None:
@@ -233,11 +210,9 @@ def _check_names(name: str, cls: Any, *, skip: int, params: Mapping[str, Any]) -
     allowed = [p.name for p in accepted]
     unknown = sorted(set(params) - set(allowed))
     if unknown:
-        close = difflib.get_close_matches(unknown[0], allowed, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
         raise ValueError(
             f"generator '{name}' has no parameter {', '.join(repr(u) for u in unknown)}; "
-            f"it has {', '.join(allowed) or 'none'}.{hint}"
+            f"it has {', '.join(allowed) or 'none'}.{close_match(unknown[0], allowed)}"
         )
     lacking = [p.name for p in accepted if p.default is p.empty and p.name not in params]
     if lacking:

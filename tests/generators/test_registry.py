@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import generators
+from generators import registry
 from generators.base import NoiseRequest, NoiseSample
 
 
@@ -48,7 +49,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
 def install(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     entry = EntryPoint(name=name, value=value, group="noisemill.generators")
     monkeypatch.setattr(
-        generators, "entry_points", lambda group: [entry] if group == entry.group else []
+        registry, "entry_points", lambda group: [entry] if group == entry.group else []
     )
 
 
