@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.benchmark.test_patches import Place
+from pipeline.benchmark.patches import Place
 from pipeline.corpus.columns import white_level
 from pipeline.measure.metrics.akld import akld
 from pipeline.measure.metrics.base import Floats

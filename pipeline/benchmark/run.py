@@ -21,9 +21,9 @@ import numpy as np
 
 import denoisers
 from pipeline.benchmark.corpora import Part, check_test_is_unseen, made, real_corpus
+from pipeline.benchmark.patches import Place, load_places, patch_side, sound
 from pipeline.benchmark.rows import Row, RowResult, load_result, rows_of, save_result
 from pipeline.benchmark.table import Ranking, rank, ranking_csv, ranking_markdown
-from pipeline.benchmark.test_patches import Place, load_places, patch_side, sound
 from pipeline.benchmark.work import Real, Workbench
 from pipeline.building.progress import Style, duration, tell
 from pipeline.building.recipe import load_generators

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from denoisers.base import takes_level
-from pipeline.benchmark.test_patches import Place
+from pipeline.benchmark.patches import Place
 from pipeline.corpus.columns import white_level
 from pipeline.measure.metrics.base import Array
 from pipeline.measure.metrics.quality import QualityConvention, psnr, ssim

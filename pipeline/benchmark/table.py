@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.benchmark.patches import Place
 from pipeline.benchmark.ranking import Interval, Resampling
 from pipeline.benchmark.rows import RowKind, RowResult
 from pipeline.benchmark.scoring import CONVENTION
-from pipeline.benchmark.test_patches import Place
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS
 

@@ -15,9 +15,9 @@ import denoisers
 from generators.weights_file import find, load_header, sha256_of_file
 from pipeline.benchmark.corpora import Part, candidate_corpus, made, seconds_of
 from pipeline.benchmark.fidelity import measure_fidelity
+from pipeline.benchmark.patches import Place, load_places
 from pipeline.benchmark.rows import Row, RowResult, SeedResult, rows_of
 from pipeline.benchmark.scoring import score_noisy, score_places, score_told
-from pipeline.benchmark.test_patches import Place, load_places
 from pipeline.building.progress import Style
 from pipeline.canonical import sha256_of
 from pipeline.corpus.index import CorpusIndex

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from pipeline.benchmark.patches import Place
 from pipeline.benchmark.rows import RowResult
 from pipeline.benchmark.scoring import CONVENTION
 from pipeline.benchmark.table import RankedRow, Ranking
-from pipeline.benchmark.test_patches import Place
 from pipeline.corpus.provenance import git_revision, hardware, software_versions
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.measure.metrics.base import Array

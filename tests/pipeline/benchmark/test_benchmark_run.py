@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 import pipeline.benchmark.work as work
+from pipeline.benchmark.patches import load_places
 from pipeline.benchmark.rows import rows_of
 from pipeline.benchmark.run import run_benchmark
-from pipeline.benchmark.test_patches import load_places
 from pipeline.building.run import build
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.manifest.models import CorpusManifest

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.benchmark.fidelity import measure_fidelity
-from pipeline.benchmark.test_patches import Place
+from pipeline.benchmark.patches import Place
 
 
 def place(uri: str, noise: np.ndarray, *, source: str = "") -> Place:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.benchmark.patches import Place
 from pipeline.benchmark.rows import RowKind, RowResult, SeedResult
 from pipeline.benchmark.table import Ranking, rank, ranking_csv, ranking_markdown
-from pipeline.benchmark.test_patches import Place
 
 _SCENES, _EACH = 6, 4
 

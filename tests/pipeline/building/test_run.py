@@ -226,7 +226,7 @@ def started(manifest: CorpusManifest, folder: Path) -> subprocess.Popen[bytes]:
     path = folder / "manifest.yaml"
     path.write_text(json.dumps(manifest.model_dump(mode="json", exclude_none=True)))
     command = [sys.executable, "-m", "pipeline.cli", "run", str(path), "--inline"]
-    here = Path(__file__).resolve().parents[2]
+    here = Path(__file__).resolve().parents[3]
     return subprocess.Popen(command, cwd=here, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -176,7 +176,7 @@ def test_an_interrupt_ends_a_run_on_a_joined_cluster_and_keeps_what_is_finished(
     path = tmp_path / "manifest.yaml"
     path.write_text(json.dumps(manifest.model_dump(mode="json", exclude_none=True)))
     command = interruptible("run", str(path), "--address", address)
-    here = Path(__file__).resolve().parents[2]
+    here = Path(__file__).resolve().parents[3]
     records = Path(manifest.output.path) / "_records"
     with subprocess.Popen(
         command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

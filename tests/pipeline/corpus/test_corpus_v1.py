@@ -12,7 +12,7 @@ from pipeline.corpus.index import load_corpus
 from pipeline.corpus.verify import verify
 from pipeline.storage import sha256_bytes
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 PIXELS = {
     "train": (
         "6cf26603350e9d0f9c8c05241a07c66350b2ad9f11d022ceab72cec977c72e52",

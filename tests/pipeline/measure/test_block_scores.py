@@ -24,7 +24,7 @@ from pipeline.measure.blocks import PairBlock, pair_blocks
 from pipeline.measure.metrics.kld import KldConvention
 from pipeline.records import ImageRecord
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 POLYU = Path(os.environ.get("NOISEMILL_DATA", PROJECT / "../shared/data")) / "polyu"
 
 

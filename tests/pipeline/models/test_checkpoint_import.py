@@ -29,7 +29,7 @@ from pipeline.models.catalogue import details
 from pipeline.models.checkpoint_import import FAMILIES, import_weights, read_checkpoint
 from tests.contracts.command import document, noisemill
 
-GOLDEN = Path(__file__).resolve().parents[2] / ".." / "shared" / "golden"
+GOLDEN = Path(__file__).resolve().parents[3] / ".." / "shared" / "golden"
 State = dict[str, Tensor]
 
 

@@ -28,7 +28,7 @@ from pipeline.training.engine.loop import Progress, Recipe, TrainingResult, lear
 from pipeline.training.engine.task import DataTask
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[3]  # of the tests; what they test may be installed elsewhere
+ROOT = Path(__file__).parents[4]  # of the tests; what they test may be installed elsewhere
 RECIPE = Recipe(
     steps=6,
     learning_rate=1e-2,
@@ -146,7 +146,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
-from tests.pipeline.training.test_loop import RECIPE, make_naflow, run
+from tests.pipeline.training.engine.test_loop import RECIPE, make_naflow, run
 run(make_naflow(Path(sys.argv[2])), Path(sys.argv[3]), RECIPE)
 """
 
