@@ -28,7 +28,7 @@ from generators.weights_file import find
 from pipeline.images import read_pixels
 from pipeline.manifest.base import Split
 from pipeline.manifest.models import PairsSource, Splits
-from pipeline.measure.block_scores import BlockScore, evaluate_blocks, is_sound
+from pipeline.measure.block_scores import BlockScore, evaluate_blocks
 from pipeline.measure.blocks import PairBlock, pair_blocks
 from pipeline.measure.metrics import akld
 from pipeline.sources import scan
@@ -80,7 +80,7 @@ def blocks_of(folder: str, split: Split = "val") -> list[PairBlock]:
 def table(results: Mapping[str, list[BlockScore]], *, sound: bool) -> Iterator[str]:
     """Yield a Markdown table, mean / median over the blocks."""
     first = next(iter(results.values()))
-    chosen = [i for i, score in enumerate(first) if is_sound(score) or not sound]
+    chosen = [i for i, score in enumerate(first) if score.sound or not sound]
     yield f"Over {len(chosen)} {'sound ' if sound else ''}blocks, mean / median:"
     yield ""
     yield "| noise | KLD (naflow) | AKLD (1 sample) | correlation | its error | std, grey levels |"
@@ -113,7 +113,7 @@ def by_shot(results: Mapping[str, list[BlockScore]]) -> Iterator[str]:
         cells = []
         for shot in shots:
             here = [s for s in scores if (str(s.camera), s.iso or 0) == shot]
-            here = [s for s in here if is_sound(s)] or here
+            here = [s for s in here if s.sound] or here
             error = np.mean([abs(s.correlation - s.real_correlation) for s in here])
             kld, far = np.mean([s.kld for s in here]), np.mean([s.akld for s in here])
             cells.append(f"{kld:.4f} / {far:.3f} / {error:.2f}")
@@ -132,7 +132,7 @@ def floor(generator: NoiseGenerator, blocks: list[PairBlock]) -> tuple[float, fl
     new can be expected below.
     """
     first = evaluate_blocks(generator, blocks, seed=0)
-    sound = [block for block, score in zip(blocks, first, strict=True) if is_sound(score)]
+    sound = [block for block, score in zip(blocks, first, strict=True) if score.sound]
     values = []
     for block in sound:
         draws = [_noise(generator, block, seed) for seed in (1, 2)]

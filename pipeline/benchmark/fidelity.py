@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,10 +10,8 @@ import numpy as np
 
 from pipeline.benchmark.patches import Place
 from pipeline.corpus.columns import white_level
-from pipeline.measure.metrics.akld import akld
-from pipeline.measure.metrics.base import Floats
-from pipeline.measure.metrics.correlation import lag1_correlation
-from pipeline.measure.metrics.kld import KldConvention, kld
+from pipeline.measure.metrics import AkldMetric, KldConvention, KldMetric
+from pipeline.measure.noise_score import score_noise
 
 __all__ = ["Fidelity", "measure_fidelity"]
 
@@ -48,12 +45,6 @@ class Fidelity:
         return asdict(self)
 
 
-def _correlation(noise: Floats) -> float:
-    """Return the correlation with the right neighbour; 0 where a place has no noise at all."""
-    found = lag1_correlation(noise)[0]
-    return found if math.isfinite(found) else 0.0
-
-
 def measure_fidelity(real: Sequence[Place], fake: Mapping[str, Place]) -> Fidelity:
     """Compare noise place by place, and return the means.
 
@@ -70,29 +61,29 @@ def measure_fidelity(real: Sequence[Place], fake: Mapping[str, Place]) -> Fideli
             "the candidate made noise for none of the test places; see rejected.jsonl."
         )
     convention = KldConvention.NOISE_FLOW if pairs[0][0].domain == "raw" else KldConvention.NAFLOW
-    rows = []
-    for place, other in pairs:
-        own, noise = place.noise, other.noise
-        clean = other.clean.astype(np.float64) / white_level(other.clean.dtype)
-        own_correlation, correlation = _correlation(own), _correlation(noise)
-        rows.append(
-            (
-                kld(own, noise, convention, clean=clean),
-                akld(own, noise),
-                correlation,
-                abs(correlation - own_correlation),
-                float(noise.std()) * 255.0,
-                float(own.std()) * 255.0,
-            )
+    kld, akld = KldMetric(convention), AkldMetric()
+    scores = [
+        score_noise(
+            [other.noise],
+            real=place.noise,
+            clean=other.clean.astype(np.float64) / white_level(other.clean.dtype),
+            metrics=[kld, akld],
         )
-    means = np.mean(rows, axis=0)
+        for place, other in pairs
+    ]
+    reals = [score.real for score in scores if score.real is not None]
     return Fidelity(
-        kld=float(means[0]),
+        kld=_mean(score.distances[kld.title] for score in scores),
         kld_convention=str(convention),
-        akld=float(means[1]),
-        correlation=float(means[2]),
-        correlation_error=float(means[3]),
-        std=float(means[4]),
-        real_std=float(means[5]),
+        akld=_mean(score.distances[akld.title] for score in scores),
+        # A place without any noise counts as uncorrelated.
+        correlation=_mean(np.nan_to_num(score.fake.right) for score in scores),
+        correlation_error=_mean(score.correlation_error for score in scores),
+        std=_mean(score.fake.std for score in scores),
+        real_std=_mean(real.std for real in reals),
         places=len(pairs),
     )
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))

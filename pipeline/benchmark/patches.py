@@ -14,6 +14,7 @@ from pipeline.corpus.columns import white_level
 from pipeline.corpus.formats import open_shard
 from pipeline.corpus.index import load_corpus
 from pipeline.measure.metrics.base import Array, Floats
+from pipeline.measure.noise_score import GREY, is_sound
 from pipeline.storage import join
 
 __all__ = ["Place", "load_places", "patch_side", "sound"]
@@ -71,7 +72,7 @@ def sound(places: Sequence[Place], max_offset: float | None) -> list[Place]:
     """Return the places whose brightness offset is within a limit, grey levels of 255."""
     if max_offset is None:
         return list(places)
-    return [p for p in places if abs(float(p.noise.mean())) * 255.0 <= max_offset]
+    return [p for p in places if is_sound(float(p.noise.mean()) * GREY, max_offset)]
 
 
 def patch_side(root: str) -> int:

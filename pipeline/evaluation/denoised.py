@@ -24,7 +24,14 @@ from pipeline.evaluation.degradations import Condition
 from pipeline.evaluation.noise import OFFSET
 from pipeline.manifest.models import DenoiserSpec, EvaluateManifest, EvaluationData
 from pipeline.measure.blocks import grid_blocks
-from pipeline.measure.metrics import GroupSums, Psnr, Scores, psnr, ssim
+from pipeline.measure.metrics import (
+    GroupSums,
+    PictureMetric,
+    Psnr,
+    PsnrMetric,
+    Scores,
+    SsimMetric,
+)
 from pipeline.measure.metrics.base import Floats
 from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
 from pipeline.records import ImageRecord
@@ -83,9 +90,13 @@ class Quality:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the values, with their conventions."""
-        found = [f"psnr ({name})" for name in self.conventions]
-        found += [f"ssim ({name})" for name in self._with_ssim()]
-        return (*found, *([OFFSET] if self.offsets else []))
+        return (*(metric.title for metric in self.metrics), *([OFFSET] if self.offsets else []))
+
+    @property
+    def metrics(self) -> tuple[PictureMetric, ...]:
+        """PSNR and SSIM in each convention that has it."""
+        with_ssim = [name for name in self.conventions if QUALITY_CONVENTIONS[name].window]
+        return (*map(PsnrMetric, self.conventions), *map(SsimMetric, with_ssim))
 
     def add(self, row: str, item: NoisyImage, estimate: Floats) -> None:
         """Add one image.
@@ -95,8 +106,7 @@ class Quality:
             item: The image.
             estimate: ``(H, W, C)``, the denoiser's.
         """
-        values = {f"psnr ({n})": psnr(item.clean, estimate, n) for n in self.conventions}
-        values |= {f"ssim ({n})": ssim(item.clean, estimate, n) for n in self._with_ssim()}
+        values = {metric.title: metric.measure(item.clean, estimate) for metric in self.metrics}
         if self.offsets:
             values[OFFSET] = float((item.noisy - item.clean).mean(dtype=np.float64)) * 255.0
         self.scores.at(cell_of(row, item.camera, item.iso, item.image)).update(values)
@@ -108,9 +118,6 @@ class Quality:
         self.scores.merge(other.scores)
         for name, sums in self.pooled.items():
             sums.merge(other.pooled[name])
-
-    def _with_ssim(self) -> list[QualityConvention]:
-        return [name for name in self.conventions if QUALITY_CONVENTIONS[name].window]
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 A block gives named values (:class:`~pipeline.measure.metrics.groups.Scores`): distances from the
 real noise of the same block, level and neighbour correlation of both. Beside them stand sums that
 need no partner (:class:`NoiseSums`): correlation map, spectrum, variance by intensity, channel
-covariance, histogram. Those are taken over *sound* blocks only, whose real noise has a mean within
-a limit; a brightness offset between the photographs of a pair is no noise, and swamps every mean.
+covariance, histogram. Those are taken over *sound* blocks only
+(:func:`~pipeline.measure.noise_score.is_sound`).
 
 The convention of a value is part of its name: ``kld (naflow)``, ``akld (danet, 1 sample)``.
 """
@@ -19,29 +19,31 @@ import numpy as np
 
 from pipeline.manifest.evaluation import EvaluationMetrics
 from pipeline.measure.metrics import (
+    AkldMetric,
     Cell,
     ChannelCovariance,
     CorrelationMap,
     GroupSums,
     KldConvention,
+    KldMetric,
     Moments,
+    NllMetric,
+    NoiseMetric,
     PooledKld,
     RadialSpectrum,
     Scores,
     VarianceByIntensity,
-    akld,
-    kld,
     map_distance,
     spectrum_distance,
 )
 from pipeline.measure.metrics.base import Array, Floats
 from pipeline.measure.metrics.correlation import REACH
+from pipeline.measure.noise_score import GREY, NoiseLevel, is_sound, score_noise
 
 __all__ = ["OFFSET", "SMALLEST", "Measured", "NoiseMeasure", "NoiseSums", "pooled_distances"]
 
 OFFSET = "offset"
 SMALLEST = REACH + 2
-GREY = 255.0
 
 
 @dataclass
@@ -191,15 +193,14 @@ class NoiseMeasure:
         return tuple(KldConvention(name) for name in self.metrics.kld)
 
     @property
-    def akld_name(self) -> str:
-        """AKLD with its convention."""
-        count = self.metrics.akld_samples
-        return f"akld (danet, {count} sample{'s' if count > 1 else ''})"
+    def distances(self) -> tuple[NoiseMetric, ...]:
+        """What a block's noise is held against its real noise by."""
+        return (*map(KldMetric, self.conventions), AkldMetric(self.metrics.akld_samples))
 
     @property
-    def nll_name(self) -> str:
-        """NLL with its convention."""
-        return f"nll ({self.metrics.nll})"
+    def density(self) -> NllMetric:
+        """The likelihood's metric."""
+        return NllMetric(self.metrics.nll)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -209,8 +210,8 @@ class NoiseMeasure:
             for side in ("", "real ")
             for value in ("correlation right", "correlation down", "std")
         ]
-        distances = [f"kld ({name})" for name in self.conventions] + [self.akld_name]
-        return (*distances, *([self.nll_name] if self.nll else []), *sides, OFFSET)
+        density = [self.density.title] if self.nll else []
+        return (*(metric.title for metric in self.distances), *density, *sides, OFFSET)
 
     def empty(self) -> Measured:
         """Return sums without blocks."""
@@ -239,36 +240,37 @@ class NoiseMeasure:
             real_clean: The clean image of the real noise; ``clean`` if absent.
             nll: Of the real noise under the generator, nats a dimension.
         """
-        fake_map = _block_map(fakes[0])
+        score = score_noise(fakes, real=real, clean=clean, metrics=self.distances, reach=REACH)
         values = {name: float("nan") for name in self.names}
-        values |= _side("", fakes[0], fake_map)
+        values |= _side("", score.fake)
         sound = True
-        if real is not None:
-            real_map = _block_map(real)
-            values |= _side("real ", real, real_map)
-            values |= {
-                f"kld ({name})": kld(real, fakes[0], name, clean=clean) for name in self.conventions
-            }
-            values[self.akld_name] = float(np.mean([akld(real, fake) for fake in fakes]))
-            values[OFFSET] = float(real.mean()) * GREY
-            sound = abs(values[OFFSET]) <= self.metrics.sound_offset
+        if real is not None and score.real is not None:
+            values |= {**_side("real ", score.real), **score.distances, OFFSET: score.real.offset}
+            sound = is_sound(score.real.offset, self.metrics.sound_offset)
             if sound:
                 self._sums(sums.real, cell).update(
-                    real, clean if real_clean is None else real_clean, real=True,
-                    correlation=real_map,
-                )  # fmt: skip
+                    real,
+                    clean if real_clean is None else real_clean,
+                    real=True,
+                    correlation=score.real.correlation,
+                )
         if self.nll:
-            values[self.nll_name] = nll
+            values[self.density.title] = nll
         sums.scores.at(cell).update(values)
         if sound:
-            self._sums(sums.made, cell).update(fakes[0], clean, real=False, correlation=fake_map)
+            self._sums(sums.made, cell).update(
+                fakes[0], clean, real=False, correlation=score.fake.correlation
+            )
 
     def add_real(self, sums: Measured, cell: Cell, *, clean: Floats, real: Floats) -> bool:
-        """Add a block of real noise that no generated one belongs to; tell whether it is sound."""
-        if abs(float(real.mean())) * GREY > self.metrics.sound_offset:
-            return False
-        self._sums(sums.real, cell).update(real, clean, real=True, correlation=_block_map(real))
-        return True
+        """Add a block of real noise without a generated one; return True if it is sound."""
+        level = NoiseLevel.of(real, reach=REACH)
+        sound = is_sound(level.offset, self.metrics.sound_offset)
+        if sound:
+            self._sums(sums.real, cell).update(
+                real, clean, real=True, correlation=level.correlation
+            )
+        return sound
 
     def _sums(self, side: dict[Cell, NoiseSums], cell: Cell) -> NoiseSums:
         """Return the sums of a cell's camera and ISO; images are not told apart, for memory."""
@@ -303,18 +305,11 @@ def pooled_distances(real: NoiseSums, made: NoiseSums) -> dict[str, float | None
     return found
 
 
-def _block_map(noise: Floats) -> CorrelationMap:
-    measured = CorrelationMap()
-    measured.update(noise)
-    return measured
-
-
-def _side(prefix: str, noise: Floats, measured: CorrelationMap) -> Mapping[str, float]:
-    found, middle = measured.result(), measured.reach
+def _side(prefix: str, level: NoiseLevel) -> Mapping[str, float]:
     return {
-        f"{prefix}correlation right": float(found[middle, middle + 1]),
-        f"{prefix}correlation down": float(found[middle + 1, middle]),
-        f"{prefix}std": float(noise.std()) * GREY,
+        f"{prefix}correlation right": level.right,
+        f"{prefix}correlation down": level.down,
+        f"{prefix}std": level.std,
     }
 
 

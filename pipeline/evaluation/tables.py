@@ -65,9 +65,8 @@ def conventions(manifest: EvaluateManifest) -> dict[str, str]:
     else:
         measure = NoiseMeasure(manifest.metrics)
         found = {
-            **{f"kld ({n})": "histogram KLD in that program's bins" for n in measure.conventions},
-            measure.akld_name: "7x7 local variances, ratio clamped to [0.1, 10], nats",
-            measure.nll_name: "-log p(noisy | clean) / dimensions, nats, white level 1",
+            **{metric.title: metric.about for metric in measure.distances},
+            measure.density.title: measure.density.about,
             "correlation": "of noise with its neighbour; the block's and channel's mean taken off",
             "std": "standard deviation of noise, grey levels",
             "correlation distance": "rms difference of the maps, centre left out",

@@ -6,9 +6,8 @@ The protocol, so that numbers can be compared:
   rounded to 8 bits, as the real one was;
 * KLD by a named convention (``naflow`` unless told otherwise), AKLD of one sample, correlation of
   noise with its right neighbour;
-* mean and median over all blocks, and over the *sound* ones, whose real noise has a mean within
-  1 grey level. The others carry a brightness offset between the two photographs of the pair, which
-  no noise model explains and which swamps the mean.
+* mean and median over all blocks, and over the *sound* ones
+  (:data:`~pipeline.measure.noise_score.SOUND_OFFSET`).
 
 A generator that needs a reference is given the block's own real image; :mod:`generators.measured`
 has two simple ones that are told as much.
@@ -29,14 +28,13 @@ from generators.base import NoiseContext, NoiseGenerator, NoiseRequest
 from generators.capture import ShotBatch
 from generators.seeds import patch_seed
 from pipeline.measure.blocks import PairBlock
-from pipeline.measure.metrics.akld import akld
+from pipeline.measure.metrics.akld import AkldMetric
 from pipeline.measure.metrics.base import Array
-from pipeline.measure.metrics.correlation import lag1_correlation
-from pipeline.measure.metrics.kld import KldConvention, kld
+from pipeline.measure.metrics.kld import KldConvention, KldMetric
+from pipeline.measure.noise_score import is_sound, score_noise
 
-__all__ = ["MEASURES", "BlockScore", "evaluate_blocks", "is_sound", "score_table", "summarise"]
+__all__ = ["MEASURES", "BlockScore", "evaluate_blocks", "score_table", "summarise"]
 
-SOUND_OFFSET = 1.0
 MEASURES = ("kld", "akld", "correlation", "real_correlation", "std", "real_std")
 
 
@@ -73,6 +71,11 @@ class BlockScore:
     real_correlation: float
     std: float
     real_std: float
+
+    @property
+    def sound(self) -> bool:
+        """Whether the pair's brightness offset in this block is within the limit."""
+        return is_sound(self.offset)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the score as JSON scalars."""
@@ -136,27 +139,24 @@ def _score_group(
 
 
 def _score(block: PairBlock, fake: Array, convention: KldConvention) -> BlockScore:
-    real = block.noise
+    kld, akld = KldMetric(convention), AkldMetric()
+    score = score_noise([fake], real=block.noise, clean=block.clean / 255.0, metrics=[kld, akld])
+    assert score.real is not None
     return BlockScore(
         scene=block.scene,
         y=block.y,
         x=block.x,
         camera=block.camera,
         iso=block.iso,
-        offset=float(real.mean() * 255.0),
-        kld=kld(real, fake, convention, clean=block.clean / 255.0),
+        offset=score.real.offset,
+        kld=score.distances[kld.title],
         kld_convention=convention,
-        akld=akld(real, fake),
-        correlation=lag1_correlation(fake)[0],
-        real_correlation=lag1_correlation(real)[0],
-        std=float(fake.std() * 255.0),
-        real_std=float(real.std() * 255.0),
+        akld=score.distances[akld.title],
+        correlation=score.fake.right,
+        real_correlation=score.real.right,
+        std=score.fake.std,
+        real_std=score.real.std,
     )
-
-
-def is_sound(score: BlockScore) -> bool:
-    """Tell whether the pair's brightness offset in this block is within 1 grey level."""
-    return abs(score.offset) <= SOUND_OFFSET
 
 
 def summarise(scores: Sequence[BlockScore]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def summarise(scores: Sequence[BlockScore]) -> dict[str, Any]:
         raise ValueError(
             f"a summary needs scores of one KLD convention; got {', '.join(conventions) or 'none'}."
         )
-    groups = {"all": list(scores), "sound": [score for score in scores if is_sound(score)]}
+    groups = {"all": list(scores), "sound": [score for score in scores if score.sound]}
     return {
         "kld_convention": conventions[0],
         **{

@@ -22,6 +22,7 @@ from pipeline.corpus.columns import white_level
 from pipeline.corpus.formats import FORMATS, FileRecord, open_shard
 from pipeline.corpus.index import CorpusIndex
 from pipeline.measure.metrics.base import Array, Floats
+from pipeline.measure.noise_score import GREY, is_sound
 from pipeline.records import ImageRecord
 
 __all__ = [
@@ -128,6 +129,11 @@ class Patch:
     domain: str
     made: Mapping[str, Made]
     real: ImagePair | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether the real noise has no brightness offset, or there is none."""
+        return self.real is None or is_sound(float(self.real.noise.mean()) * GREY)
 
     @property
     def clean(self) -> Array:

@@ -7,9 +7,8 @@ Two views of the same patches:
 * :class:`Score` compares patch by patch and averages within a cell.
 
 Both take *sound* patches only. Where there is real noise, patches without it are left out, so that
-a generator and the camera are shown on the same pictures; and so are patches whose real noise has a
-mean beyond 1 grey level: the two photographs differ in brightness there, which no noise model
-explains and which swamps every mean.
+a generator and the camera are shown on the same pictures; and so are patches with a brightness
+offset (:data:`~pipeline.measure.noise_score.SOUND_OFFSET`).
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.measure.metrics.akld import akld
+from pipeline.measure.metrics import AkldMetric, KldMetric, Metric
 from pipeline.measure.metrics.base import Array, BlockValues, Floats
 from pipeline.measure.metrics.correlation import (
     REACH,
     ChannelCovariance,
     CorrelationMap,
-    lag1_correlation,
 )
-from pipeline.measure.metrics.kld import KldConvention, kld
+from pipeline.measure.metrics.kld import KldConvention
 from pipeline.measure.metrics.moments import Moments, NoiseHistogram, VarianceByIntensity
+from pipeline.measure.noise_score import NoiseLevel, NoiseScore, score_noise
 from pipeline.report.collect import Cell, ImagePair, Patch, ReportSamples, white_scaled
 
 __all__ = [
@@ -38,12 +37,10 @@ __all__ = [
     "Score",
     "cell_tables",
     "edge_share",
-    "is_sound",
     "profiles",
 ]
 
 REAL = "real"
-SOUND_OFFSET = 1.0 / 255.0
 _EDGES = tuple(((np.arange(-255, 257) - 0.5) / 255.0).tolist())
 _SMALLEST = REACH + 2
 
@@ -90,18 +87,19 @@ class Score:
     kld: BlockValues = field(default_factory=BlockValues)
     akld: BlockValues = field(default_factory=BlockValues)
 
-    def update(self, noise: Floats) -> None:
+    def update(self, level: NoiseLevel) -> None:
         """Add the level and neighbour correlation of one patch."""
-        self.std.update(float(noise.std()) * 255.0)
-        if noise.any():
-            right, down = lag1_correlation(noise)
-            self.right.update(right)
-            self.down.update(down)
+        self.std.update(level.std)
+        if np.isfinite(level.right):
+            self.right.update(level.right)
+            self.down.update(level.down)
 
-    def compare(self, real: Floats, fake: Floats, clean: Array, rule: KldConvention) -> None:
-        """Add the distances of one patch from its real noise."""
-        self.kld.update(kld(real, fake, rule, clean=white_scaled(clean)))
-        self.akld.update(akld(real, fake))
+    def compare(self, score: NoiseScore, metrics: Sequence[Metric]) -> None:
+        """Add level, correlation and distances of one patch of generated noise."""
+        self.update(score.fake)
+        for metric in metrics:
+            if metric.title in score.distances:
+                getattr(self, metric.name).update(score.distances[metric.title])
 
     def merge(self, other: Score) -> None:
         """Add the patches of another."""
@@ -146,7 +144,7 @@ def profiles(samples: ReportSamples) -> dict[str, NoiseProfile]:
     keys = [REAL, *samples.generators]
     found: dict[str, NoiseProfile] = {}
     for patch in samples.patches:
-        if (samples.has_real and patch.real is None) or not is_sound(patch):
+        if (samples.has_real and patch.real is None) or not patch.sound:
             continue
         pairs = {REAL: patch.real, **patch.made}
         for key, pair in pairs.items():
@@ -156,11 +154,6 @@ def profiles(samples: ReportSamples) -> dict[str, NoiseProfile]:
             if profile.channels == pair.clean.shape[2]:
                 profile.update(pair.noise, pair.clean)
     return {key: found[key] for key in keys if key in found}
-
-
-def is_sound(patch: Patch) -> bool:
-    """Tell whether the real noise has a mean within 1 grey level, or there is none."""
-    return patch.real is None or abs(float(patch.real.noise.mean())) <= SOUND_OFFSET
 
 
 def edge_share(pair: ImagePair) -> float:
@@ -213,20 +206,25 @@ def cell_tables(
 def _cell_table(
     cell: Cell, patches: Sequence[Patch], samples: ReportSamples, convention: KldConvention
 ) -> CellTable:
-    table = CellTable(cell, {})
+    table, metrics = CellTable(cell, {}), (KldMetric(convention), AkldMetric())
     for patch in patches:
         real = None if patch.real is None else patch.real.noise
-        if not is_sound(patch):
+        if not patch.sound:
             table.offset += 1
             continue
         table.used += 1
         if real is not None:
-            table.scores.setdefault(REAL, Score()).update(real)
+            table.scores.setdefault(REAL, Score()).update(NoiseLevel.of(real))
         for key, made in patch.made.items():
-            score, noise = table.scores.setdefault(key, Score()), made.noise
-            score.update(noise)
-            if real is not None and real.shape == noise.shape and min(noise.shape[:2]) > 3:
-                score.compare(real, noise, made.clean, convention)
+            noise = made.noise
+            fits = real is not None and real.shape == noise.shape and min(noise.shape[:2]) > 3
+            score = score_noise(
+                [noise],
+                real=real if fits else None,
+                clean=white_scaled(made.clean),
+                metrics=metrics,
+            )
+            table.scores.setdefault(key, Score()).compare(score, metrics)
     order = [REAL, *samples.generators]
     table.scores = {key: table.scores[key] for key in order if key in table.scores}
     return table

@@ -23,7 +23,6 @@ from pipeline.report.measure import (
     Score,
     cell_tables,
     edge_share,
-    is_sound,
     profiles,
 )
 from pipeline.storage import exists, join, publish, read_bytes
@@ -144,7 +143,7 @@ def _interest(patch: Patch) -> tuple[bool, bool, float]:
     well_exposed = 0.15 < clean.mean() < 0.8
     # The outline of a badly aligned pair is no noise, and would be all that one sees.
     share = 0.0 if patch.real is None else edge_share(patch.real)
-    if not is_sound(patch) or share > MAX_EDGE_SHARE:
+    if not patch.sound or share > MAX_EDGE_SHARE:
         return False, well_exposed, -share
     return True, well_exposed, min(float(clean.std()), 0.1)
 

@@ -1,6 +1,6 @@
 """Metrics as sums that merge: of noise (KLD, AKLD, correlation, moments) and of quality."""
 
-from pipeline.measure.metrics.akld import Akld, BlockAkld, akld, local_variance
+from pipeline.measure.metrics.akld import AkldMetric, akld, local_variance
 from pipeline.measure.metrics.correlation import (
     ChannelCovariance,
     CorrelationMap,
@@ -8,16 +8,24 @@ from pipeline.measure.metrics.correlation import (
     map_distance,
 )
 from pipeline.measure.metrics.groups import LEVELS, Cell, GroupSums, Scores
-from pipeline.measure.metrics.kld import CONVENTIONS, BlockKld, Kld, KldConvention, PooledKld, kld
-from pipeline.measure.metrics.likelihood import Nll, NllConvention, NllValue, bits_per_dimension
+from pipeline.measure.metrics.kld import CONVENTIONS, KldConvention, KldMetric, PooledKld, kld
+from pipeline.measure.metrics.likelihood import (
+    Nll,
+    NllConvention,
+    NllMetric,
+    NllValue,
+    bits_per_dimension,
+)
+from pipeline.measure.metrics.metric import Metric, NoiseBlock, NoiseMetric, PictureMetric
 from pipeline.measure.metrics.moments import Moments, NoiseHistogram, VarianceByIntensity
 from pipeline.measure.metrics.quality import (
     QUALITY_CONVENTIONS,
     Psnr,
+    PsnrMetric,
     Quality,
     QualityConvention,
     QualityRule,
-    Ssim,
+    SsimMetric,
     psnr,
     ssim,
 )
@@ -27,29 +35,33 @@ __all__ = [
     "CONVENTIONS",
     "LEVELS",
     "QUALITY_CONVENTIONS",
-    "Akld",
-    "BlockAkld",
-    "BlockKld",
+    "AkldMetric",
     "Cell",
     "ChannelCovariance",
     "CorrelationMap",
     "GroupSums",
-    "Kld",
     "KldConvention",
+    "KldMetric",
+    "Metric",
     "Moments",
     "Nll",
     "NllConvention",
+    "NllMetric",
     "NllValue",
+    "NoiseBlock",
     "NoiseHistogram",
+    "NoiseMetric",
+    "PictureMetric",
     "PooledKld",
     "Psnr",
+    "PsnrMetric",
     "Quality",
     "QualityConvention",
     "QualityRule",
     "RadialSpectrum",
     "Scores",
     "Spectrum",
-    "Ssim",
+    "SsimMetric",
     "VarianceByIntensity",
     "akld",
     "bits_per_dimension",

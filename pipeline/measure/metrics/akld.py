@@ -16,14 +16,14 @@ of DANet's program, not the sampled Gaussian of its text; r is clamped to [0.1, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.measure.metrics.base import Array, BlockValues, Floats, as_noise, same_convention
+from pipeline.measure.metrics.base import Array, Floats, as_noise
+from pipeline.measure.metrics.metric import NoiseBlock, NoiseMetric
 
-__all__ = ["Akld", "BlockAkld", "akld", "local_variance"]
+__all__ = ["AkldMetric", "akld", "local_variance"]
 
 WINDOW = np.array([1.0, 3.5, 7.0, 9.0, 7.0, 3.5, 1.0]) / 32.0
 VARIANCE_FLOOR = 1e-10
@@ -76,53 +76,37 @@ def akld(real_noise: Array, fake_noise: Array) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Akld:
-    """An AKLD and how many samples a block it was averaged over.
+class AkldMetric(NoiseMetric):
+    """AKLD of each block, averaged over several generated noises.
 
     Args:
         samples: Generated noises a block; DANet takes 50, NAFlow 1.
-        mean: Mean over blocks, nats.
-        median: Median over blocks, nats.
-        blocks: How many.
     """
 
-    samples: int
-    mean: float
-    median: float
-    blocks: int
-
-
-@dataclass
-class BlockAkld:
-    """AKLD of each block, averaged over ``samples`` generated noises, then over blocks."""
-
     samples: int = 1
-    blocks: BlockValues = field(default_factory=BlockValues)
 
-    def update(self, real_noise: Array, fake_noises: Sequence[Array]) -> None:
-        """Add one block.
+    name = "akld"
+    better = "lower"
+    unit = "nats"
+    skewed = True
+    about = "7x7 local variances, ratio clamped to [0.1, 10], nats"
 
-        Args:
-            real_noise: ``(H, W, C)`` in white levels.
-            fake_noises: ``samples`` generated noises of the same block.
+    @property
+    def title(self) -> str:
+        """See :class:`Metric`."""
+        return f"akld (danet, {self.samples} sample{'s' if self.samples > 1 else ''})"
+
+    def measure(self, block: NoiseBlock) -> float:
+        """See :class:`NoiseMetric`.
 
         Raises:
             ValueError: If there are more or fewer noises than ``samples``.
         """
-        if len(fake_noises) != self.samples:
+        if len(block.fakes) != self.samples:
             raise ValueError(
-                f"each block needs {self.samples} generated noises; got {len(fake_noises)}."
+                f"each block needs {self.samples} generated noises; got {len(block.fakes)}."
             )
-        self.blocks.update(float(np.mean([akld(real_noise, fake) for fake in fake_noises])))
-
-    def merge(self, other: BlockAkld) -> None:
-        """Add the blocks of another accumulator with as many samples."""
-        same_convention(self.samples, other.samples, "AKLD with a number of samples of")
-        self.blocks.merge(other.blocks)
-
-    def result(self) -> Akld:
-        """Return mean and median over blocks."""
-        return Akld(self.samples, self.blocks.mean, self.blocks.median, len(self.blocks.values))
+        return float(np.mean([akld(block.real, fake) for fake in block.fakes]))
 
 
 def _weighted_mean(values: Floats, axis: int, reach: int) -> Floats:

@@ -26,9 +26,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pipeline.measure.metrics.base import Array, BlockValues, Floats, as_noise, same_convention
+from pipeline.measure.metrics.base import Array, Floats, as_noise, same_convention
+from pipeline.measure.metrics.metric import NoiseBlock, NoiseMetric
 
-__all__ = ["CONVENTIONS", "BlockKld", "Kld", "KldConvention", "KldRule", "PooledKld", "kld"]
+__all__ = ["CONVENTIONS", "KldConvention", "KldMetric", "KldRule", "PooledKld", "kld"]
 
 
 class KldConvention(StrEnum):
@@ -136,50 +137,29 @@ def _divergence(rule: KldRule, real: Floats, fake: Floats, sizes: tuple[int, int
 
 
 @dataclass(frozen=True, slots=True)
-class Kld:
-    """A KLD that carries its convention.
+class KldMetric(NoiseMetric):
+    """KLD of each block.
 
     Args:
-        convention: How it was measured.
-        mean: Mean over blocks, nats.
-        median: Median over blocks, nats.
-        blocks: How many.
+        convention: How it is measured.
     """
 
-    convention: KldConvention
-    mean: float
-    median: float
-    blocks: int
+    convention: KldConvention | str = KldConvention.NAFLOW
 
-    def __str__(self) -> str:
-        return (
-            f"KLD ({self.convention}) {self.mean:.4f} mean, {self.median:.4f} median "
-            f"over {self.blocks} blocks"
-        )
+    name = "kld"
+    better = "lower"
+    unit = "nats"
+    skewed = True
+    about = "histogram KLD in that program's bins"
 
+    @property
+    def title(self) -> str:
+        """See :class:`Metric`."""
+        return f"kld ({self.convention})"
 
-@dataclass
-class BlockKld:
-    """KLD of each block, then mean and median over blocks."""
-
-    convention: KldConvention
-    blocks: BlockValues = field(default_factory=BlockValues)
-
-    def __post_init__(self) -> None:
-        self.convention = _named(self.convention)
-
-    def update(self, real_noise: Array, fake_noise: Array, *, clean: Array | None = None) -> None:
-        """Add one block; see :func:`kld`."""
-        self.blocks.update(kld(real_noise, fake_noise, self.convention, clean=clean))
-
-    def merge(self, other: BlockKld) -> None:
-        """Add the blocks of another accumulator of the same convention."""
-        same_convention(self.convention, other.convention, "KLD of convention")
-        self.blocks.merge(other.blocks)
-
-    def result(self) -> Kld:
-        """Return mean and median over blocks."""
-        return Kld(self.convention, self.blocks.mean, self.blocks.median, len(self.blocks.values))
+    def measure(self, block: NoiseBlock) -> float:
+        """See :class:`NoiseMetric`."""
+        return kld(block.real, block.fakes[0], self.convention, clean=block.clean)
 
 
 @dataclass

@@ -22,8 +22,9 @@ from enum import StrEnum
 from math import log
 
 from pipeline.measure.metrics.base import same_convention
+from pipeline.measure.metrics.metric import Metric
 
-__all__ = ["Nll", "NllConvention", "NllValue", "bits_per_dimension"]
+__all__ = ["Nll", "NllConvention", "NllMetric", "NllValue", "bits_per_dimension"]
 
 
 class NllConvention(StrEnum):
@@ -31,6 +32,28 @@ class NllConvention(StrEnum):
 
     AS_STORED = "as-stored"
     DEQUANTISED = "dequantised"
+
+
+@dataclass(frozen=True, slots=True)
+class NllMetric(Metric):
+    """NLL of each block's real noise under a generator that has a density.
+
+    Args:
+        convention: How it is measured.
+    """
+
+    convention: NllConvention | str = NllConvention.DEQUANTISED
+
+    name = "nll"
+    compares = "density"
+    better = "lower"
+    unit = "nats/dimension"
+    about = "-log p(noisy | clean) / dimensions, nats, white level 1"
+
+    @property
+    def title(self) -> str:
+        """See :class:`Metric`."""
+        return f"nll ({self.convention})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,14 +32,16 @@ from types import MappingProxyType
 import numpy as np
 
 from pipeline.measure.metrics.base import Array, Floats, same_convention
+from pipeline.measure.metrics.metric import PictureMetric
 
 __all__ = [
     "QUALITY_CONVENTIONS",
     "Psnr",
+    "PsnrMetric",
     "Quality",
     "QualityConvention",
     "QualityRule",
-    "Ssim",
+    "SsimMetric",
     "psnr",
     "ssim",
 ]
@@ -158,21 +160,21 @@ def ssim(
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """A PSNR or SSIM that carries its convention.
+    """A PSNR that carries its convention.
 
     Args:
         convention: How it was measured.
         mean: Mean of the images' own values, as the field reports it.
         std: Standard deviation of the images' values.
         images: How many.
-        pooled: Value of the error pooled over all pixels (PSNR only; ``nan`` for SSIM).
+        pooled: Value of the error pooled over all pixels.
     """
 
     convention: QualityConvention
     mean: float
     std: float
     images: int
-    pooled: float = float("nan")
+    pooled: float
 
 
 @dataclass
@@ -219,38 +221,54 @@ class Psnr:
         return Quality(self.convention, mean, std, self.images, pooled)
 
 
-@dataclass
-class Ssim:
-    """SSIM of each image, then the mean."""
+@dataclass(frozen=True, slots=True)
+class PsnrMetric(PictureMetric):
+    """PSNR of each picture.
 
-    convention: QualityConvention = QualityConvention.KAIR
-    images: int = 0
-    total: float = 0.0
-    squares: float = 0.0
+    Args:
+        convention: How it is measured.
+    """
 
-    def __post_init__(self) -> None:
-        self.convention = _named(self.convention)
+    convention: QualityConvention | str = QualityConvention.KAIR
 
-    def update(self, clean: Array, denoised: Array) -> float:
-        """Add one image and return its own value; see :func:`ssim`."""
-        value = ssim(clean, denoised, self.convention)
-        self.images += 1
-        self.total += value
-        self.squares += value * value
-        return value
+    name = "psnr"
+    better = "higher"
+    unit = "dB"
+    digits = 2
+    about = "peak signal-to-noise ratio of the mean squared error, dB"
 
-    def merge(self, other: Ssim) -> None:
-        """Add the images of another accumulator of the same convention."""
-        same_convention(self.convention, other.convention, "SSIM of convention")
-        self.images += other.images
-        self.total += other.total
-        self.squares += other.squares
+    @property
+    def title(self) -> str:
+        """See :class:`Metric`."""
+        return f"psnr ({self.convention})"
 
-    def result(self) -> Quality:
-        """Return mean and spread; not numbers without images."""
-        return Quality(
-            self.convention, *_mean_std(self.images, self.total, self.squares), self.images
-        )
+    def measure(self, clean: Array, estimate: Array) -> float:
+        """See :class:`PictureMetric`."""
+        return psnr(clean, estimate, self.convention)
+
+
+@dataclass(frozen=True, slots=True)
+class SsimMetric(PictureMetric):
+    """SSIM of each picture.
+
+    Args:
+        convention: How it is measured.
+    """
+
+    convention: QualityConvention | str = QualityConvention.KAIR
+
+    name = "ssim"
+    better = "higher"
+    about = "structural similarity, at most 1"
+
+    @property
+    def title(self) -> str:
+        """See :class:`Metric`."""
+        return f"ssim ({self.convention})"
+
+    def measure(self, clean: Array, estimate: Array) -> float:
+        """See :class:`PictureMetric`."""
+        return ssim(clean, estimate, self.convention)
 
 
 def _named(convention: QualityConvention | str) -> QualityConvention:

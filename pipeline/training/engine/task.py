@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from generators.base import Domain, NoiseContext, NoiseGenerator, NoiseRequest, NoiseSample
 from generators.seeds import patch_seed
 from generators.training import NoiseTask, TrainingBatch, image
-from pipeline.measure.metrics.akld import akld
+from pipeline.measure.metrics import AkldMetric, KldConvention, KldMetric, NoiseBlock
 from pipeline.measure.metrics.base import Array, Floats
-from pipeline.measure.metrics.kld import KldConvention, kld
+from pipeline.measure.noise_score import distances
 from pipeline.training.data.batches import Batches
 
 __all__ = ["DataTask", "Example", "pixels", "single_row", "unfitness"]
@@ -167,17 +167,15 @@ class DataTask:
         seeds = [patch_seed(number, "validate", str(row)) for row in range(len(batch.clean))]
         sample = _sample(generator, batch, seeds)
         convention = KldConvention.NAFLOW if generator.gives == "srgb" else KldConvention.NOISE_FLOW
-        distances = []
+        metrics = (KldMetric(convention), AkldMetric())
+        rows = []
         for clean, noisy, made_from, made in zip(
             batch.clean, batch.noisy, sample.clean, sample.noisy, strict=True
         ):
             real = _noise(noisy, clean)
             fake = _noise(made.clamp(0, 1) if generator.gives == "srgb" else made, made_from)
-            distances.append((kld(real, fake, convention), akld(real, fake)))
-        return {
-            "kld": sum(k for k, _ in distances) / len(distances),
-            "akld": sum(a for _, a in distances) / len(distances),
-        }
+            rows.append(distances(NoiseBlock(real=real, fakes=[fake]), metrics))
+        return {m.name: sum(row[m.title] for row in rows) / len(rows) for m in metrics}
 
     def _relabelled(self, batch: TrainingBatch) -> TrainingBatch:
         """Return a validation batch with the training's labels, which index other shots."""

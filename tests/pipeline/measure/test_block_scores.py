@@ -16,7 +16,6 @@ from generators.measured import FittedHeteroscedastic, MeasuredAwgn
 from pipeline.measure.block_scores import (
     BlockScore,
     evaluate_blocks,
-    is_sound,
     score_table,
     summarise,
 )
@@ -93,7 +92,7 @@ def test_generated_noise_is_measured_as_eight_bits_store_it() -> None:
 
 def test_sound_blocks_are_those_within_one_grey_level() -> None:
     scores = evaluate_blocks(Echo(), [block(0), block(1, offset=2.0), block(2, offset=-1.5)])
-    assert [is_sound(score) for score in scores] == [True, False, False]
+    assert [score.sound for score in scores] == [True, False, False]
     found = summarise(scores)
     assert (found["all"]["blocks"], found["sound"]["blocks"]) == (3, 1)
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.measure.metrics import KldConvention, akld, kld, lag1_correlation
 from pipeline.report.collect import Cell, ImagePair, ReportSamples, collect_samples
-from pipeline.report.measure import REAL, cell_tables, edge_share, is_sound, profiles
+from pipeline.report.measure import REAL, cell_tables, edge_share, profiles
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def samples(make_corpus: Callable[..., Any], pairs: Callable[..., Any]) -> Repor
 def test_scores_are_the_metrics_over_sound_patches(samples: ReportSamples) -> None:
     cell = Cell("Nikon D800", 800)
     table = next(t for t in cell_tables(samples) if t.cell == cell)
-    sound = [p for p in samples.cells[cell] if p.real is not None and is_sound(p)]
+    sound = [p for p in samples.cells[cell] if p.real is not None and p.sound]
     assert (table.used, table.offset) == (len(sound), 2) == (10, 2)
     for key in ("weak", "strong"):
         score = table.scores[key]
@@ -58,7 +58,7 @@ def test_another_convention_gives_another_number(samples: ReportSamples) -> None
 
 def test_profiles_pool_the_same_patches_for_camera_and_generators(samples: ReportSamples) -> None:
     found = profiles(samples)
-    sound = [p for p in samples.patches if p.real is not None and is_sound(p)]
+    sound = [p for p in samples.patches if p.real is not None and p.sound]
     assert list(found) == [REAL, "weak", "strong"]
     assert {profile.patches for profile in found.values()} == {len(sound)}
     pooled = np.concatenate([p.made["weak"].noise.ravel() for p in sound])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import correlate1d
 
-from pipeline.measure.metrics.akld import BlockAkld, akld, local_variance
+from pipeline.measure.metrics.akld import AkldMetric, akld, local_variance
+from pipeline.measure.metrics.metric import NoiseBlock
 
 TABLE = [0.03125, 0.109375, 0.21875, 0.28125, 0.21875, 0.109375, 0.03125]
 
@@ -70,24 +71,11 @@ def test_two_draws_of_white_noise_sit_at_the_floor_of_the_window() -> None:
 
 def test_samples_are_averaged_before_blocks() -> None:
     real, fakes = noise(8), [noise(s, sigma=0.02 + 0.01 * s) for s in range(3)]
-    sums = BlockAkld(samples=3)
-    sums.update(real, fakes)
-    assert sums.result().mean == pytest.approx(np.mean([akld(real, fake) for fake in fakes]))
+    metric = AkldMetric(samples=3)
+    found = metric.measure(NoiseBlock(real=real, fakes=fakes))
+    assert found == pytest.approx(np.mean([akld(real, fake) for fake in fakes]))
     with pytest.raises(ValueError, match="needs 3"):
-        sums.update(real, fakes[:2])
-
-
-def test_halves_merge_to_the_whole() -> None:
-    pairs = [(noise(s), noise(s + 50, sigma=0.02 * s + 0.01)) for s in range(4)]
-    whole, first, second = BlockAkld(), BlockAkld(), BlockAkld()
-    for i, (real, fake) in enumerate(pairs):
-        whole.update(real, [fake])
-        (first if i < 1 else second).update(real, [fake])
-    first.merge(second)
-    assert first.result() == whole.result()
-    assert whole.result().median == pytest.approx(np.median([akld(*pair) for pair in pairs]))
-    with pytest.raises(ValueError, match="samples"):
-        first.merge(BlockAkld(samples=50))
+        metric.measure(NoiseBlock(real=real, fakes=fakes[:2]))
 
 
 def test_mistakes_are_named() -> None:

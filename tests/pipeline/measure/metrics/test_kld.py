@@ -7,7 +7,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from pipeline.measure.metrics.kld import CONVENTIONS, BlockKld, KldConvention, kld
+from pipeline.measure.metrics.kld import CONVENTIONS, KldConvention, KldMetric, kld
+from pipeline.measure.metrics.metric import NoiseBlock
 
 
 def laplace_and_gauss(sigma: float, size: int = 96) -> tuple[np.ndarray, np.ndarray]:
@@ -123,26 +124,11 @@ def test_whole_grey_levels_fall_in_their_bin_whatever_the_rounding() -> None:
     assert kld(exact, rounded, "srgb-flow") == 0.0
 
 
-def test_halves_merge_to_the_whole() -> None:
-    blocks = [laplace_and_gauss(s, size=32) for s in (0.01, 0.02, 0.05)]
-    whole, first, second = (BlockKld(KldConvention.NAFLOW) for _ in range(3))
-    for block in blocks:
-        whole.update(*block)
-    first.update(*blocks[0])
-    for block in blocks[1:]:
-        second.update(*block)
-    first.merge(second)
-    assert first.result() == whole.result()
-    values = [kld(*block, "naflow") for block in blocks]
-    assert whole.result().mean == pytest.approx(np.mean(values))
-    assert whole.result().median == pytest.approx(np.median(values))
-
-
-def test_a_value_names_its_convention_and_conventions_do_not_mix() -> None:
-    sums = BlockKld(KldConvention.NECA)
-    assert "neca" in str(sums.result())
-    with pytest.raises(ValueError, match="cannot merge"):
-        sums.merge(BlockKld(KldConvention.NAFLOW))
+def test_a_value_names_its_convention() -> None:
+    real, fake = laplace_and_gauss(0.02, size=32)
+    metric = KldMetric(KldConvention.NOISE_FLOW)
+    assert metric.title == "kld (noise-flow)"
+    assert metric.measure(NoiseBlock(real=real, fakes=[fake])) == kld(real, fake, "noise-flow")
 
 
 def test_mistakes_are_named() -> None:

@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 
 from pipeline.measure.metrics import (
-    BlockAkld,
-    BlockKld,
     Cell,
     ChannelCovariance,
     CorrelationMap,
@@ -28,8 +26,8 @@ from pipeline.measure.metrics import (
     QualityConvention,
     RadialSpectrum,
     Scores,
-    Ssim,
     VarianceByIntensity,
+    kld,
 )
 from pipeline.measure.metrics.base import BlockValues
 
@@ -52,11 +50,6 @@ def pooled(sums: PooledKld, block: Block) -> None:
     sums.update_fake(fake, clean=clean)
 
 
-def against(sums: BlockKld, block: Block) -> None:
-    clean, real, fake = block
-    sums.update(real, fake, clean=clean)
-
-
 def grouped(sums: GroupSums[Scores], block: Block) -> None:
     level = int(block[1].std() * 1000)
     sums.at(Cell("g", "X", level)).update({"std": float(block[1].std())})
@@ -67,17 +60,11 @@ def make_groups() -> GroupSums[Scores]:
 
 
 CASES: dict[str, tuple[Callable[[], Any], Callable[[Any, Block], Any]]] = {
-    **{
-        f"kld-{name}": (lambda name=name: BlockKld(name), against)
-        for name in KldConvention
-    },
     **{f"pooled-{name}": (lambda name=name: PooledKld(name), pooled) for name in KldConvention},
     **{
         f"psnr-{name}": (lambda name=name: Psnr(name), lambda s, b: s.update(b[0], b[0] + b[1]))
         for name in QualityConvention
     },
-    "ssim": (Ssim, lambda s, b: s.update(b[0], b[0] + b[1])),
-    "akld": (lambda: BlockAkld(samples=2), lambda s, b: s.update(b[1], [b[2], 2 * b[2]])),
     "nll": (Nll, lambda s, b: s.update(-float(np.square(b[1]).sum()), b[1].size)),
     "correlation": (CorrelationMap, lambda s, b: s.update(b[1])),
     "covariance": (ChannelCovariance, lambda s, b: s.update(b[1])),
@@ -132,11 +119,8 @@ def test_halves_merge_to_the_whole(
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (BlockKld(KldConvention.NECA), BlockKld(KldConvention.NAFLOW)),
         (PooledKld(KldConvention.NECA), PooledKld(KldConvention.NAFLOW)),
         (Psnr(), Psnr(QualityConvention.INVDN)),
-        (Ssim(), Ssim(QualityConvention.INVDN)),
-        (BlockAkld(1), BlockAkld(50)),
         (Nll(), Nll(NllConvention.AS_STORED)),
         (CorrelationMap(2), CorrelationMap(3)),
         (RadialSpectrum(8), RadialSpectrum(9)),
@@ -152,8 +136,7 @@ def test_conventions_do_not_mix(one: Any, other: Any) -> None:
 @pytest.mark.parametrize("name", list(KldConvention))
 def test_pooled_kld_of_one_block_is_the_blocks_own(name: KldConvention) -> None:
     clean, real, fake = blocks()[2]
-    one, alone = PooledKld(name), BlockKld(name)
+    one = PooledKld(name)
     pooled(one, (clean, real, fake))
-    alone.update(real, fake, clean=clean)
-    assert one.result() == pytest.approx(alone.result().mean, rel=1e-12)
+    assert one.result() == pytest.approx(kld(real, fake, name, clean=clean), rel=1e-12)
     assert np.isnan(PooledKld(name).result())

@@ -12,12 +12,9 @@ from pipeline.measure.metrics.quality import (
     QUALITY_CONVENTIONS,
     Psnr,
     QualityConvention,
-    Ssim,
     psnr,
     ssim,
 )
-
-WITH_SSIM = [name for name, rule in QUALITY_CONVENTIONS.items() if rule.window]
 
 
 def images(seed: int, shape: tuple[int, ...] = (40, 33, 3)) -> tuple[np.ndarray, np.ndarray]:
@@ -133,23 +130,9 @@ def test_pooled_psnr_is_that_of_all_pixels_together() -> None:
     assert sums.result().pooled == pytest.approx(-10 * log10((together**2).mean()), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", WITH_SSIM)
-def test_ssim_halves_merge_to_the_whole(name: QualityConvention) -> None:
-    pairs = [images(seed, (24, 20, 3)) for seed in range(4)]
-    whole, first, second = Ssim(name), Ssim(name), Ssim(name)
-    for i, pair in enumerate(pairs):
-        whole.update(*pair)
-        (first if i < 1 else second).update(*pair)
-    first.merge(second)
-    assert first.result().mean == pytest.approx(whole.result().mean, abs=1e-12)
-    assert first.result().images == 4
-    assert whole.result().mean == pytest.approx(np.mean([ssim(*pair, name) for pair in pairs]))
-
-
 def test_nothing_gives_no_number() -> None:
     assert isnan(Psnr().result().mean)
     assert isnan(Psnr().result().pooled)
-    assert isnan(Ssim().result().mean)
 
 
 def test_a_convention_says_window_range_rounding_and_border() -> None:
