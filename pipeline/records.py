@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-__all__ = ["Depth", "ImageRecord", "Reject", "Role", "View", "merged"]
+from pipeline.pixels import SampleType
 
-Depth = Literal["uint8", "uint16", "float32"]
+__all__ = ["ImageRecord", "Reject", "Role", "View", "merged"]
+
 Role = Literal["clean", "noisy"]
 View = Literal["clean", "noisy", "second"]
 
@@ -55,7 +56,7 @@ class ImageRecord:
     height: int
     width: int
     channels: int
-    depth: Depth
+    depth: SampleType
     scene: str
     split: str
     source: str

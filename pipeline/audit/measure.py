@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.audit.offsets import Image, check_pair, grey_levels, residual
+from pipeline.audit.offsets import Image, check_pair, residual
 from pipeline.audit.shift import Shift, estimate_shift
+from pipeline.pixels import white_level
 
 if TYPE_CHECKING:
     from pipeline.manifest.models import AuditLimits
@@ -228,7 +229,7 @@ def _patch_measures(clean: Image, noisy: Image) -> tuple[float, float, float]:
 
 
 def _clipped(noisy: Image) -> npt.NDArray[np.bool_]:
-    white = 255.0 / grey_levels(noisy.dtype)
+    white = white_level(noisy.dtype)
     samples: npt.NDArray[Any] = noisy
     return np.asarray((samples <= 0) | (samples >= np.float32(white)))
 

@@ -8,26 +8,14 @@ one photograph of the PolyU set the mean of ``noisy - clean`` runs from +5 grey 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["check_pair", "grey_levels", "local_offset_map", "residual"]
+from pipeline.pixels import grey_levels, sample_type
+
+__all__ = ["check_pair", "local_offset_map", "residual"]
 
 Image = npt.NDArray[np.generic]
-_SCALES = {"uint8": 1.0, "uint16": 255.0 / 65535.0, "float32": 255.0}
-
-
-def grey_levels(dtype: np.dtype[Any]) -> float:
-    """Return the factor from stored samples to grey levels of 255.
-
-    Raises:
-        TypeError: If images are never stored in this type.
-    """
-    if dtype.name not in _SCALES:
-        raise TypeError(f"images are uint8, uint16 or float32; got {dtype}.")
-    return _SCALES[dtype.name]
 
 
 def check_pair(clean: Image, noisy: Image) -> None:
@@ -42,8 +30,8 @@ def check_pair(clean: Image, noisy: Image) -> None:
             f"a pair needs two images of one shape (H, W, C); clean is {clean.shape} and noisy is "
             f"{noisy.shape}."
         )
-    grey_levels(clean.dtype)
-    grey_levels(noisy.dtype)
+    sample_type(clean.dtype)
+    sample_type(noisy.dtype)
 
 
 def residual(clean: Image, noisy: Image) -> npt.NDArray[np.float32]:

@@ -28,12 +28,13 @@ from pipeline.manifest.models import (
     Source,
 )
 from pipeline.manifest.models import Resources as CorpusResources
+from pipeline.pixels import SampleType
 from pipeline.sources import photographs_of
 
 __all__ = ["Part", "candidate_corpus", "check_test_is_unseen", "made", "real_corpus", "seconds_of"]
 
 Part = Literal["train", "test"]
-_ENCODINGS: dict[str, Literal["uint8", "float32"]] = {"srgb": "uint8", "raw": "float32"}
+_ENCODINGS: dict[str, SampleType] = {"srgb": "uint8", "raw": "float32"}
 _SLUG = 10
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.benchmark.patches import Place
-from pipeline.corpus.columns import white_level
 from pipeline.measure.metrics import AkldMetric, KldConvention, KldMetric
 from pipeline.measure.noise_score import score_noise
+from pipeline.pixels import white_level
 
 __all__ = ["Fidelity", "measure_fidelity"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.corpus.columns import white_level
 from pipeline.corpus.formats import open_shard
 from pipeline.corpus.index import load_corpus
 from pipeline.measure.metrics.base import Array, Floats
 from pipeline.measure.noise_score import GREY, is_sound
+from pipeline.pixels import white_level
 from pipeline.storage import join
 
 __all__ = ["Place", "load_places", "patch_side", "sound"]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from denoisers.base import takes_level
 from pipeline.benchmark.patches import Place
-from pipeline.corpus.columns import white_level
 from pipeline.measure.metrics.base import Array
 from pipeline.measure.metrics.quality import QualityConvention, psnr, ssim
+from pipeline.pixels import white_level
 
 __all__ = ["CONVENTION", "Tested", "restorer", "score_noisy", "score_places", "score_told"]
 

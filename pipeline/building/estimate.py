@@ -19,11 +19,11 @@ from pipeline.building.run import Prepared, inline_stages, prepare, task_for
 from pipeline.engine.cluster import cluster_machine, connected
 from pipeline.engine.resources import Crew, Machine, crew_for, local_machine
 from pipeline.manifest.models import CorpusManifest
+from pipeline.pixels import sample_bytes
 from pipeline.records import Reject
 
 __all__ = ["Estimate", "estimate"]
 
-_SAMPLE_BYTES = {"uint8": 1, "uint16": 2, "float32": 4}
 # Share of raw size of an 8-bit photograph with noise as PNG level 1, measured on noisy PolyU
 # patches (docs/decisions.md); the other forms are stored as they are.
 _PNG_SHARE = 0.8
@@ -184,6 +184,6 @@ def _bytes(ready: Prepared) -> int:
     elif ready.loaded[0].generator.gives == "raw":
         channels = 1.0  # four channels of half the height and width
     samples = 2 * ready.plan.patches * manifest.patches.size**2 * channels
-    raw = samples * _SAMPLE_BYTES[output.encoding]
+    raw = samples * sample_bytes(output.encoding)
     shares = {"hdf5": 1.0, "parquet": _PNG_SHARE if output.encoding == "uint8" else 1.0}
     return int(sum(raw * shares[format] for format in output.formats))

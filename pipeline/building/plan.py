@@ -24,13 +24,13 @@ from pipeline.building.recipe import LoadedGenerator, recipe_of
 from pipeline.canonical import sha256_of
 from pipeline.corpus.formats import ShardName
 from pipeline.manifest.models import CorpusManifest, Patches
+from pipeline.pixels import sample_bytes
 from pipeline.records import ImageRecord, Reject
 from pipeline.sources import scan
 
 __all__ = ["Plan", "PlanError", "PlannedShard", "make_plan", "patch_id", "rows_per_shard"]
 
 DEFAULT_ROWS = 512
-_BYTES_A_SAMPLE = {"uint8": 1, "uint16": 2, "float32": 4}
 _SPLITS = ("train", "val", "test")
 
 
@@ -105,7 +105,7 @@ def rows_per_shard(manifest: CorpusManifest, *, raw: bool = False) -> int:
     if output.bytes_per_shard is None:
         return output.rows_per_shard or DEFAULT_ROWS
     channels = 4 if raw else 3 if manifest.patches.color == "rgb" else 1
-    sample = _BYTES_A_SAMPLE[output.encoding]
+    sample = sample_bytes(output.encoding)
     pair = 2 * manifest.patches.size**2 * channels * sample
     return max(1, int(output.bytes_per_shard) // pair)
 

@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["COLUMNS", "Column", "ColumnKind", "ShardRows", "Values", "noise_std", "white_level"]
+from pipeline.pixels import SampleType, sample_type, white_level
+
+__all__ = ["COLUMNS", "Column", "ColumnKind", "ShardRows", "Values", "noise_std"]
 
 ColumnKind = Literal["string", "int32", "uint64", "float32"]
 Values = Sequence[Any] | np.ndarray
 
-_WHITE_LEVELS = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 _CHANNELS = (1, 3, 4)
 _CHOICES = {"split": ("train", "val", "test"), "domain": ("srgb", "raw")}
 
@@ -99,26 +100,14 @@ class ShardRows:
         return int(self.clean.shape[0])
 
     @property
-    def encoding(self) -> str:
-        """Name of the stored type: ``uint8``, ``uint16`` or ``float32``."""
-        return self.clean.dtype.name
+    def encoding(self) -> SampleType:
+        """Name of the stored type."""
+        return sample_type(self.clean.dtype)
 
     @property
     def channels(self) -> int:
         """Number of channels of the images."""
         return int(self.clean.shape[3])
-
-
-def white_level(dtype: np.dtype[Any]) -> float:
-    """Return the stored value that means white.
-
-    Raises:
-        TypeError: If pixels are never stored in this type.
-    """
-    try:
-        return _WHITE_LEVELS[dtype.name]
-    except KeyError:
-        raise TypeError(f"stored pixels are uint8, uint16 or float32; got {dtype}.") from None
 
 
 def noise_std(clean: np.ndarray, noisy: np.ndarray) -> np.ndarray:
@@ -140,7 +129,7 @@ def noise_std(clean: np.ndarray, noisy: np.ndarray) -> np.ndarray:
 
 
 def _check_pixels(clean: np.ndarray, noisy: np.ndarray) -> None:
-    white_level(clean.dtype)
+    sample_type(clean.dtype)
     if clean.ndim != 4 or 0 in clean.shape or clean.shape[3] not in _CHANNELS:
         raise ValueError(
             "clean must be (N, H, W, C) with at least one row and 1, 3 or 4 channels; "

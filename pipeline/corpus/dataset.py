@@ -20,23 +20,17 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from pipeline.corpus.columns import white_level
 from pipeline.corpus.formats import FileRecord, ShardReader, open_shard
 from pipeline.corpus.index import CorpusIndex, load_corpus
+from pipeline.pixels import to_unit_nchw
 
 __all__ = ["CorpusDataset", "Sample"]
 
 Sample = dict[str, Any]
 _OPEN_SHARDS = 128
 _PREFERENCE = ("hdf5", "parquet")
-# A table by dtype object: asking a dtype for its name takes as long as reading an image.
-_WHITE = {
-    dtype: np.float32(white_level(dtype)) for dtype in map(np.dtype, ("uint8", "uint16", "float32"))
-}
 
 
 class CorpusDataset(Dataset[Sample]):
@@ -104,8 +98,8 @@ class CorpusDataset(Dataset[Sample]):
         shard = self._shard(number)
         clean, noisy = shard.reader.pair(row)
         sample: Sample = {
-            "clean": _tensor(clean),
-            "noisy": _tensor(noisy),
+            "clean": to_unit_nchw(clean),
+            "noisy": to_unit_nchw(noisy),
             "sample_id": str(shard.ids[row], "utf-8"),
             "camera": shard.cameras[row],
             "iso": shard.isos[row],
@@ -176,13 +170,6 @@ class _Shard:
         self.cameras = [sys.intern(camera or "") for camera in columns["camera"]]
         self.generators = [sys.intern(key) for key in columns["generator"]]
         self.isos = [-1 if iso is None else iso for iso in columns["iso"]]
-
-
-def _tensor(image: np.ndarray) -> Tensor:
-    """Return stored ``(H, W, C)`` pixels as ``(C, H, W)`` float32 with the white level at 1."""
-    planes = np.empty((image.shape[2], *image.shape[:2]), dtype=np.float32)
-    np.divide(image.transpose(2, 0, 1), _WHITE[image.dtype], out=planes)
-    return torch.from_numpy(planes)
 
 
 def _rows_of(root: str, file: FileRecord, generators: set[str]) -> np.ndarray:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.corpus.columns import white_level
 from pipeline.corpus.formats import FileRecord, open_shard
 from pipeline.corpus.index import CorpusIndex, load_corpus
+from pipeline.pixels import white_level
 from pipeline.storage import is_remote, publish
 
 __all__ = ["GAIN", "NoiseLevels", "Summary", "draw_gallery", "summarise", "summarise_index"]

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.building.stages.cut import read_unchanged
-from pipeline.corpus.columns import white_level
 from pipeline.corpus.formats import FileRecord, open_shard
 from pipeline.corpus.index import CorpusIndex, load_corpus
 from pipeline.evaluation.noise import SMALLEST, Measured, NoiseMeasure
@@ -28,6 +27,7 @@ from pipeline.manifest.models import CorpusManifest, Splits
 from pipeline.measure.blocks import grid_blocks
 from pipeline.measure.metrics import Cell
 from pipeline.measure.metrics.base import Array, Floats
+from pipeline.pixels import white_level
 from pipeline.records import ImageRecord
 from pipeline.sources import scan
 from pipeline.sources.corpus import preferred_file

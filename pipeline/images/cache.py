@@ -10,12 +10,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-import numpy as np
-import numpy.typing as npt
+from pipeline.pixels import Pixels
 
 __all__ = ["PixelCache"]
-
-Pixels = npt.NDArray[np.generic]
 
 
 class PixelCache:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from pipeline.images.cache import Pixels
 from pipeline.images.errors import ImageError
 from pipeline.images.mosaic import CFA
+from pipeline.pixels import Pixels
 
 __all__ = ["RAWPY_MISSING", "has_rawpy", "read_dng", "read_shot", "size_of_dng"]
 

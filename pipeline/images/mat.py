@@ -24,9 +24,10 @@ import h5py
 import numpy as np
 import scipy.io
 
-from pipeline.images.cache import PixelCache, Pixels
+from pipeline.images.cache import PixelCache
 from pipeline.images.errors import ImageError
 from pipeline.images.files import file_stamp, local_path, read_file
+from pipeline.pixels import Pixels
 
 __all__ = ["Variable", "block_count", "forget_blocks", "open_mat", "read_block"]
 

@@ -11,12 +11,12 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from pipeline.images.cache import Pixels
 from pipeline.images.dng import read_dng, size_of_dng
 from pipeline.images.errors import ImageError
 from pipeline.images.mat import open_mat, read_block
 from pipeline.images.mosaic import AUTO, Part, pack, packed_size, scale
 from pipeline.images.probe import MAX_PIXELS, MIN_SIDE, probe
+from pipeline.pixels import Pixels
 
 __all__ = ["decode_sensor_file", "is_sensor_file", "packed", "read_part_block", "size_of_part"]
 

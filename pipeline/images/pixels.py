@@ -13,13 +13,14 @@ import cv2
 import numpy as np
 import tifffile
 
-from pipeline.images.cache import PixelCache, Pixels
+from pipeline.images.cache import PixelCache
 from pipeline.images.errors import ImageError
 from pipeline.images.files import display, file_stamp, read_file
 from pipeline.images.mosaic import Part, parse_part
 from pipeline.images.parts import decode_sensor_file, is_sensor_file, packed, read_part_block
 from pipeline.images.probe import Probe, probe
 from pipeline.images.rows import parse_row, read_row
+from pipeline.pixels import Pixels, white_level
 
 __all__ = ["CACHE", "check_samples", "decode", "decode_part", "read_pixels"]
 
@@ -159,7 +160,7 @@ def _decode_tiff_opencv(data: bytes, found: Probe) -> Pixels:
 
 def _white(pixels: Pixels) -> np.generic:
     """Return the largest value of the samples' type, 1 for floats."""
-    top = {"uint8": 255, "uint16": 65535}.get(pixels.dtype.name, 1)
+    top = 1.0 if pixels.dtype.kind == "f" else white_level(pixels.dtype)
     return pixels.dtype.type(top)
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 import tifffile
 
 from pipeline.images.errors import ImageError
-from pipeline.records import Depth
+from pipeline.pixels import SampleType
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "Probe", "probe"]
 
@@ -40,7 +40,7 @@ class Probe:
     height: int
     width: int
     channels: int
-    depth: Depth
+    depth: SampleType
     orientation: int = 1
 
     @property
@@ -207,7 +207,7 @@ def _probe_tiff(data: bytes) -> Probe:
     )
 
 
-def _tiff_samples(page: tifffile.TiffPage) -> tuple[int, Depth]:
+def _tiff_samples(page: tifffile.TiffPage) -> tuple[int, SampleType]:
     """Return channels (without alpha) and depth of a TIFF page, or refuse it."""
     photometric, samples = int(page.photometric), page.samplesperpixel
     if photometric == 5:
@@ -219,7 +219,7 @@ def _tiff_samples(page: tifffile.TiffPage) -> tuple[int, Depth]:
             "expected grey or RGB."
         )  # fmt: skip
     kind = None if page.dtype is None else page.dtype.name
-    depths: dict[str | None, Depth] = {"uint8": "uint8", "uint16": "uint16"}
+    depths: dict[str | None, SampleType] = {"uint8": "uint8", "uint16": "uint16"}
     if photometric in (1, 2):
         depths |= {"float16": "float32", "float32": "float32", "float64": "float32"}
     if kind not in depths or page.bitspersample not in (8, 16, 32, 64):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.images.cache import Pixels
 from pipeline.images.errors import ImageError
 from pipeline.images.files import display, read_file
 from pipeline.images.mosaic import Part, parse_part
@@ -15,7 +14,7 @@ from pipeline.images.parts import size_of_part
 from pipeline.images.pixels import read_pixels
 from pipeline.images.probe import probe
 from pipeline.images.rows import parse_row
-from pipeline.records import Depth
+from pipeline.pixels import Pixels, SampleType, sample_type
 
 __all__ = ["Header", "header_of", "part_sha256", "read_header"]
 
@@ -37,7 +36,7 @@ class Header:
     height: int
     width: int
     channels: int
-    depth: Depth
+    depth: SampleType
     sha256: str
     bytes: int
 
@@ -101,14 +100,12 @@ def _part_header(part: Part) -> Header:
 
 def header_of(pixels: Pixels) -> Header:
     """Return the header of an image without a file of its own: a row of a corpus, a block."""
-    name = pixels.dtype.name
-    if name not in ("uint8", "uint16", "float32"):
-        raise ImageError(
-            "unsupported", f"samples of type {name}; expected uint8, uint16 or float32."
-        )
-    depth: Depth = "uint8" if name == "uint8" else "uint16" if name == "uint16" else "float32"
+    try:
+        depth = sample_type(pixels.dtype)
+    except TypeError as error:
+        raise ImageError("unsupported", str(error)) from error
     height, width, channels = pixels.shape
-    digest = hashlib.sha256(f"{height}x{width}x{channels} {name} ".encode())
+    digest = hashlib.sha256(f"{height}x{width}x{channels} {depth} ".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return Header(
         height=height,

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.corpus.formats import FileRecord, ShardReader, open_shard
-from pipeline.images.cache import Pixels
 from pipeline.images.errors import ImageError
 from pipeline.images.files import local_path
+from pipeline.pixels import Pixels
 from pipeline.storage import DatasetError, StorageError
 
 __all__ = ["Row", "parse_row", "read_row"]

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from pipeline.manifest.base import Filled, Fraction, Model, Positive
 from pipeline.manifest.sources import Source, Splits
 from pipeline.manifest.values import parse_bytes
+from pipeline.pixels import Color, SampleType
 
 __all__ = [
     "CorpusManifest",
@@ -38,7 +39,7 @@ class Patches(Model):
         description="Skip patches whose clean image has a standard deviation below this many grey "
         "levels of 255.",
     )
-    color: Literal["rgb", "grey"] = Field(default="rgb", description="Channels of the patches.")
+    color: Color = Field(default="rgb", description="Channels of the patches.")
 
     @field_validator("per_image")
     @classmethod
@@ -105,7 +106,7 @@ class Output(Model):
         min_length=1,
         description="Which files to write; the pixels are the same in both.",
     )
-    encoding: Literal["uint8", "uint16", "float32"] = Field(
+    encoding: SampleType = Field(
         default="uint8", description="Type of stored samples; integers are clipped and rounded."
     )
     rows_per_shard: Positive | None = Field(

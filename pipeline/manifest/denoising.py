@@ -10,6 +10,7 @@ from pipeline.manifest.base import Filled, Model, Positive, Split
 from pipeline.manifest.sources import Source
 from pipeline.manifest.training import Device, Schedule, TrainingOutput, Validation
 from pipeline.manifest.values import parse_bytes
+from pipeline.pixels import Color
 
 __all__ = [
     "DenoisingData",
@@ -89,9 +90,7 @@ class DenoisingData(Model):
         min_length=1, description="One or several inputs, mixed row by row by weight."
     )
     domain: Literal["srgb", "raw"] = Field(default="srgb", description="Of all images.")
-    color: Literal["rgb", "grey"] = Field(
-        default="rgb", description="Channels of sRGB images; pairs are converted."
-    )
+    color: Color = Field(default="rgb", description="Channels of sRGB images; pairs are converted.")
     patch: Annotated[int, Field(ge=8)] = Field(
         default=64, description="Side of training crops, pixels; patches of a corpus are cropped."
     )

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from pipeline.manifest.base import Filled, Model, Positive, Split
 from pipeline.manifest.corpus import GeneratorSpec
 from pipeline.manifest.sources import Source
+from pipeline.pixels import Color
 
 __all__ = [
     "CorpusSubject",
@@ -99,7 +100,7 @@ class EvaluationData(Model):
         description="For denoisers: put the noise of these generators on the clean images instead "
         "of taking real pairs; each is tested by itself, beside the levels of `awgn`.",
     )
-    color: Literal["rgb", "grey"] = Field(
+    color: Color = Field(
         default="rgb",
         description="For denoisers: channels of sRGB images; packed raw keeps its four.",
     )

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from pipeline.corpus.columns import white_level
 from pipeline.corpus.formats import FORMATS, FileRecord, open_shard
 from pipeline.corpus.index import CorpusIndex
 from pipeline.measure.metrics.base import Array, Floats
 from pipeline.measure.noise_score import GREY, is_sound
+from pipeline.pixels import white_level
 from pipeline.records import ImageRecord
 
 __all__ = [

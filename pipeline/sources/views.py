@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from pipeline.audit.scenes import check_same_scene
 from pipeline.images import display, read_pixels
-from pipeline.images.cache import Pixels
+from pipeline.pixels import Pixels
 from pipeline.records import ImageRecord, View
 
 __all__ = ["load_training_views"]

@@ -5,12 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.pixels import Encoding, quantise, to_color, to_unit
+from pipeline.pixels import (
+    SAMPLE_TYPES,
+    SampleType,
+    quantise,
+    stack_widest,
+    to_color,
+    to_nchw,
+    to_nhwc,
+    to_unit,
+    to_unit_nchw,
+    white_level,
+)
 
 
 @pytest.mark.parametrize(("encoding", "top"), [("uint8", 255), ("uint16", 65535)])
 def test_every_stored_value_survives_the_way_to_float_and_back(
-    encoding: Encoding, top: int
+    encoding: SampleType, top: int
 ) -> None:
     values = np.arange(top + 1).astype(encoding)
     unit = to_unit(values)
@@ -27,7 +38,7 @@ def test_floats_pass_untouched_in_both_directions() -> None:
 
 
 @pytest.mark.parametrize(("encoding", "top"), [("uint8", 255), ("uint16", 65535)])
-def test_integers_are_clipped_and_never_wrap(encoding: Encoding, top: int) -> None:
+def test_integers_are_clipped_and_never_wrap(encoding: SampleType, top: int) -> None:
     image = np.array([-3.0, -1e-7, 1 + 1e-7, 300.0], np.float32)
     stored = quantise(image, encoding)
     assert stored.dtype == np.dtype(encoding)
@@ -45,7 +56,7 @@ def test_ties_round_to_even_so_that_rounding_adds_no_light() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["uint8", "uint16"])
-def test_the_rounding_error_is_at_most_half_a_step(encoding: Encoding) -> None:
+def test_the_rounding_error_is_at_most_half_a_step(encoding: SampleType) -> None:
     image = np.random.default_rng(0).random(10_000, dtype=np.float32)
     step = 1 / np.iinfo(encoding).max
     error = to_unit(quantise(image, encoding)).astype(np.float64) - image
@@ -88,3 +99,39 @@ def test_the_luma_of_a_pixel_does_not_depend_on_what_is_converted_with_it() -> N
     for y, x, size in ((0, 0, 1), (5, 7, 13), (31, 3, 33)):
         part = to_color(image[y : y + size, x : x + size], "grey")
         np.testing.assert_array_equal(part, whole[y : y + size, x : x + size])
+
+
+@pytest.mark.parametrize("kind", SAMPLE_TYPES)
+@pytest.mark.parametrize("shape", [(5, 7, 3), (2, 5, 7, 4)])
+def test_channels_come_first_for_networks_and_back_last(
+    kind: SampleType, shape: tuple[int, ...]
+) -> None:
+    pixels = quantise(np.random.default_rng(3).random(shape, np.float32), kind)
+    moved = to_nchw(pixels)
+    assert moved.shape == (*shape[:-3], shape[-1], *shape[-3:-1])
+    assert moved.is_contiguous()
+    np.testing.assert_array_equal(to_nhwc(moved), pixels)
+
+
+@pytest.mark.parametrize("kind", SAMPLE_TYPES)
+def test_one_pass_to_a_unit_tensor_gives_the_bits_of_scaling_first(kind: SampleType) -> None:
+    top = 65535 if kind == "uint16" else 255
+    values = np.arange(top + 1).reshape(-1, 1, 1) / (top if kind == "float32" else 1)
+    pixels = values.astype(kind)
+    np.testing.assert_array_equal(to_unit_nchw(pixels).numpy(), to_unit(pixels).transpose(2, 0, 1))
+    swapped = pixels.astype(pixels.dtype.newbyteorder(">"))
+    np.testing.assert_array_equal(to_unit_nchw(swapped), to_unit_nchw(pixels))
+
+
+def test_a_stack_takes_the_widest_type_and_keeps_every_value() -> None:
+    narrow, wide = np.full((2, 2, 1), 200, np.uint8), np.full((2, 2, 1), 7, np.uint16)
+    stack = stack_widest([narrow, wide])
+    assert stack.dtype == np.uint16
+    np.testing.assert_array_equal(to_unit(stack[0]), to_unit(narrow))
+    np.testing.assert_array_equal(stack[1], wide)
+    assert stack_widest([narrow]).dtype == np.uint8
+
+
+def test_a_type_that_pixels_never_have_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="uint8, uint16 or float32; got float64"):
+        white_level(np.dtype(np.float64))

@@ -10,27 +10,23 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit import pair_within, patch_within
 from pipeline.building.stages.work import CutShard, CutTask
-from pipeline.corpus.columns import white_level
 from pipeline.images import ImageError, decode, display, read_pixels
-from pipeline.images.cache import Pixels
 from pipeline.images.files import file_stamp, read_file
 from pipeline.images.mosaic import parse_part
 from pipeline.images.pixels import CACHE, decode_part
 from pipeline.images.reading import header_of, part_sha256
 from pipeline.images.rows import parse_row
-from pipeline.pixels import to_color
+from pipeline.pixels import Color, Pixels, stack_widest, to_color, white_level
 from pipeline.records import ImageRecord, Reject, merged
 
 __all__ = ["CutStage", "read_unchanged"]
-
-_ORDER = ("uint8", "uint16", "float32")
 
 
 class CutStage:
@@ -47,7 +43,7 @@ class CutStage:
         self,
         *,
         size: int,
-        color: Literal["rgb", "grey"],
+        color: Color,
         min_texture: float | None,
         references: bool,
     ) -> None:
@@ -180,22 +176,7 @@ def _check_content(found: str, planned: str) -> None:
 
 
 def _stack(patches: list[NDArray[Any]]) -> NDArray[Any]:
-    """Stack patches in the widest type among them, so that no precision is lost."""
-    if not patches:
-        return np.zeros((0, 0, 0, 0), np.uint8)
-    names = {patch.dtype.name for patch in patches}
-    if len(names) == 1:
-        return np.stack(patches)
-    widest = np.dtype(max(names, key=_ORDER.index))
-    return np.stack([_widen(patch, widest) for patch in patches])
-
-
-def _widen(patch: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    if patch.dtype == dtype:
-        return patch
-    factor = white_level(dtype) / white_level(patch.dtype)
-    # 255 * 257 = 65535: widening 8 bits to 16 is exact.
-    return (patch.astype(np.float64) * factor).astype(dtype)
+    return stack_widest(patches) if patches else np.zeros((0, 0, 0, 0), np.uint8)
 
 
 def _lost_image(record: ImageRecord, error: ImageError, patches: int) -> Reject:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from generators.base import NoiseContext, NoiseRequest, NoiseSample
 from generators.capture import ShotBatch
@@ -25,7 +24,7 @@ from pipeline.building.plan import patch_id
 from pipeline.building.recipe import LoadedGenerator
 from pipeline.building.stages.work import CutShard, MadeShard
 from pipeline.corpus.columns import noise_std
-from pipeline.pixels import Encoding, quantise, to_unit
+from pipeline.pixels import SampleType, quantise, to_nhwc, to_unit_nchw
 from pipeline.records import ImageRecord
 
 __all__ = ["GenerateStage"]
@@ -49,7 +48,7 @@ class GenerateStage:
         seed: int,
         size: int,
         batch_size: int,
-        encoding: Encoding,
+        encoding: SampleType,
     ) -> None:
         self.loaded, self.seed, self.size = loaded, seed, size
         self.batch_size, self.encoding = batch_size, encoding
@@ -104,12 +103,12 @@ class GenerateStage:
     ) -> list[tuple[NDArray[Any], NDArray[Any], str]]:
         """Return clean, noisy and parameters of the chosen rows."""
         padded = np.concatenate([chosen, np.repeat(chosen[-1:], self.batch_size - len(chosen))])
-        clean = _tensor(cut.clean[padded])
+        clean = to_unit_nchw(cut.clean[padded])
         shots = ShotBatch(
             camera=tuple(records[int(i)].camera for i in padded),
             iso=tuple(records[int(i)].iso for i in padded),
         )
-        reference = None if cut.reference is None else _tensor(cut.reference[padded])
+        reference = None if cut.reference is None else to_unit_nchw(cut.reference[padded])
         sample = one.generator.sample(
             NoiseRequest(
                 context=NoiseContext(clean=clean, shots=shots),
@@ -123,8 +122,8 @@ class GenerateStage:
     def _rows(
         self, sample: NoiseSample, count: int
     ) -> list[tuple[NDArray[Any], NDArray[Any], str]]:
-        clean = quantise(_pixels(sample.clean[:count]), self.encoding)
-        noisy = quantise(_pixels(sample.noisy[:count]), self.encoding)
+        clean = quantise(to_nhwc(sample.clean[:count].float()), self.encoding)
+        noisy = quantise(to_nhwc(sample.noisy[:count].float()), self.encoding)
         params = [dict(sample.params[i]) if sample.params else {} for i in range(count)]
         texts = [json.dumps(values, sort_keys=True, ensure_ascii=False) for values in params]
         return list(zip(clean, noisy, texts, strict=True))
@@ -162,13 +161,3 @@ class GenerateStage:
             "noise_std": noise_std(clean, noisy),
             "domain": [by_key[key].generator.gives for key in keys],
         }
-
-
-def _tensor(pixels: NDArray[Any]) -> Tensor:
-    """Return ``(B, C, H, W)`` float32 in [0, 1] of stored ``(B, H, W, C)`` samples."""
-    return torch.from_numpy(np.ascontiguousarray(to_unit(pixels).transpose(0, 3, 1, 2)))
-
-
-def _pixels(images: Tensor) -> NDArray[np.float32]:
-    """Return ``(B, H, W, C)`` float32 of ``(B, C, H, W)``."""
-    return np.ascontiguousarray(images.permute(0, 2, 3, 1).float().cpu().numpy())

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from pipeline.corpus.columns import ShardRows
+from pipeline.pixels import white_level
 from pipeline.storage import Data, DatasetError, publish, sha256_bytes
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
 
 FORMAT = "noisemill-corpus"
 FORMAT_VERSION = 1
-_RANGES = {"uint8": "0..255", "uint16": "0..65535", "float32": "0..1"}
 _COLORS = {1: "grey", 3: "rgb", 4: "rggb"}
 
 
@@ -216,7 +216,7 @@ def shard_attributes(
         "tool_version": options.tool_version,
         "layout": "NHWC",
         "encoding": rows.encoding,
-        "range": _RANGES[rows.encoding],
+        "range": f"0..{white_level(rows.clean.dtype):g}",
         "color": _COLORS[rows.channels],
         "split": name.split,
         "shard_index": name.index,

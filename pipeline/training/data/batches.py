@@ -13,12 +13,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from generators.capture import ShotBatch
 from generators.seeds import batch_rng
 from generators.training import DataUse, TrainingBatch
-from pipeline.training.data.crop_positions import GRID, Pixels, white_of
+from pipeline.pixels import Pixels, to_unit_nchw
+from pipeline.training.data.crop_positions import GRID
 from pipeline.training.data.store import TrainingStore
 
 __all__ = ["Augmentation", "Batches", "StoreBatches", "draw_batch", "turned", "views"]
@@ -141,7 +141,7 @@ def draw_batch(
             crops[name].append(turned(crop, turn, augmentation))
         rows.append(index)
         offsets.append(store.offsets[index][place])
-    stacked = {name: _stack(crops[name]) for name in names}
+    stacked = {name: to_unit_nchw(np.stack(crops[name])) for name in names}
     if "clean" in stacked and "noisy" in stacked:
         drift = torch.from_numpy(np.stack(offsets))[:, :, None, None] / 255.0
         stacked["noisy"] = stacked["noisy"] - drift
@@ -164,9 +164,3 @@ def turned(patch: NDArray[Any], turn: NDArray[np.int64], how: Augmentation) -> N
     if turn[2] and how == "flips-and-rotations":
         patch = patch.swapaxes(0, 1)
     return patch
-
-
-def _stack(patches: list[Pixels]) -> Tensor:
-    rows = np.ascontiguousarray(np.stack(patches).transpose(0, 3, 1, 2))
-    white = white_of(rows)
-    return torch.from_numpy(rows.astype(np.float32, copy=False)) / white

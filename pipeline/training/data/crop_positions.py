@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.pixels import Pixels, grey_levels
+
 if TYPE_CHECKING:
     from pipeline.training.data.store import TrainingImage
 
-__all__ = ["GRID", "Pixels", "all_places", "allowed_places", "white_of"]
+__all__ = ["GRID", "all_places", "allowed_places"]
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 GRID = 8
 
 
@@ -56,12 +57,7 @@ def _grey_levels(pixels: Pixels) -> NDArray[np.int64] | NDArray[np.float64]:
     """Return pixels in units of 1/255 of white, whole numbers where they are."""
     if pixels.dtype == np.uint8:
         return pixels.astype(np.int64)
-    return pixels.astype(np.float64) * (255.0 / white_of(pixels))
-
-
-def white_of(pixels: Pixels) -> float:
-    """Return the white level of a type of pixels."""
-    return {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[pixels.dtype.name]
+    return pixels.astype(np.float64) * grey_levels(pixels.dtype)
 
 
 def _window_means(

@@ -23,6 +23,7 @@ from generators.base import Domain
 from generators.capture import ShotBatch
 from generators.seeds import batch_rng
 from generators.training import TrainingBatch
+from pipeline.pixels import white_level
 from pipeline.training.data.batches import Augmentation, turned
 from pipeline.training.data.epoch_order import Order
 from pipeline.training.data.shuffle_buffer import Windows
@@ -202,7 +203,7 @@ def stacked(patches: Sequence[NDArray[Any]]) -> Tensor:
         else:
             for channel in range(patch.shape[2]):
                 row[..., channel] = patch[..., channel]
-    white = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[rows.dtype.name]
+    white = white_level(rows.dtype)
     if rows.dtype == np.uint16:
         rows = rows.astype(np.float32)  # torch converts few types of 16 bits
     return torch.from_numpy(rows).permute(0, 3, 1, 2).to(torch.float32, copy=True).div_(white)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import h5py
 
-from pipeline.training.data.crop_positions import Pixels, all_places, allowed_places
+from pipeline.pixels import Pixels
+from pipeline.training.data.crop_positions import all_places, allowed_places
 
 __all__ = ["TrainingImage", "TrainingStore", "write_store"]
 

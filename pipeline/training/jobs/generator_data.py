@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,15 @@ from generators.training import DataUse
 from generators.weights_file import find
 from pipeline.manifest.models import Device as DeviceSpec
 from pipeline.manifest.models import Splits, TrainingData
-from pipeline.pixels import quantise, to_color, to_unit
+from pipeline.pixels import Color, Pixels, quantise, to_color, to_unit
 from pipeline.records import ImageRecord, View
 from pipeline.sources import scan, scan_for_training
 from pipeline.sources.views import load_training_views
 from pipeline.training.data.batches import Batches, StoreBatches, views
-from pipeline.training.data.crop_positions import Pixels
 from pipeline.training.data.simulated import Device, SimulatedBatches
 from pipeline.training.data.store import TrainingImage, TrainingStore
 
 __all__ = ["Color", "check_held_out", "load_images", "make_batches", "pair_records"]
-
-Color = Literal["rgb", "grey"]
 
 
 def make_batches(

@@ -28,7 +28,7 @@ from pipeline.building.reject_budget import RejectBudget, check_photographs
 from pipeline.building.run import Prepared, inline_stages, prepare, task_for
 from pipeline.building.stages.work import CutShard
 from pipeline.manifest.models import CorpusManifest
-from pipeline.pixels import quantise, to_unit
+from pipeline.pixels import quantise, to_nhwc, to_unit_nchw
 from pipeline.training.data.pair_rows import Crops, random_crops, stacked, unlabelled
 from pipeline.training.data.shuffle_buffer import Windows
 
@@ -157,7 +157,7 @@ class StreamedRows:
     ) -> NoiseSample:
         kept = [(cut, _kept(cut, row), row % len(cut.rows)) for cut, row in found]
         records = [cut.task.records[int(cut.task.shard.image[at])] for cut, at, _ in kept]
-        clean = _tensor([cut.clean[row] for cut, _, row in kept])
+        clean = torch.stack([to_unit_nchw(cut.clean[row]) for cut, _, row in kept])
         asks = "reference" in one.generator.needs
         reference = [cut.reference[row] for cut, _, row in kept if cut.reference is not None]
         shots = ShotBatch(
@@ -168,14 +168,13 @@ class StreamedRows:
             NoiseRequest(
                 context=NoiseContext(clean=clean, shots=shots),
                 seeds=seeds,
-                reference=_tensor(reference) if asks else None,
+                reference=torch.stack([to_unit_nchw(one) for one in reference]) if asks else None,
                 reference_clean=clean if asks else None,
             )
         )
 
     def _stored(self, images: Tensor) -> NDArray[Any]:
-        pixels = images.permute(0, 2, 3, 1).float().cpu().numpy()
-        return quantise(np.ascontiguousarray(pixels), self.ready.manifest.output.encoding)
+        return quantise(to_nhwc(images.float()), self.ready.manifest.output.encoding)
 
 
 def _kept(cut: CutShard, row: int) -> int:
@@ -205,10 +204,3 @@ def _choose(
             f"{', '.join(splits)}. Correct `split`, or the manifest's `splits`."
         )
     return found
-
-
-def _tensor(pixels: Sequence[NDArray[Any]]) -> Tensor:
-    """Return ``(B, C, H, W)`` float32 with the white level at 1 of stored ``(H, W, C)`` patches."""
-    return torch.from_numpy(
-        np.stack([np.ascontiguousarray(to_unit(one).transpose(2, 0, 1)) for one in pixels])
-    )

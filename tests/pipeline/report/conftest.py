@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.corpus.columns import COLUMNS, ShardRows, noise_std, white_level
+from pipeline.corpus.columns import COLUMNS, ShardRows, noise_std
 from pipeline.corpus.formats import FORMATS, ShardName, SinkOptions, sink
 from pipeline.corpus.index import (
     CorpusIndex,
@@ -19,6 +19,7 @@ from pipeline.corpus.index import (
     write_index,
 )
 from pipeline.corpus.shard_records import ShardRecord
+from pipeline.pixels import white_level
 
 SIZE = 32
 OPTIONS = SinkOptions(manifest_sha256="c" * 64, tool_version="0.1.0")
