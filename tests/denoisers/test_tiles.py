@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -112,3 +114,37 @@ def test_each_tile_draws_its_own_numbers() -> None:
 def test_tiles_without_room_are_refused(tile: int, overlap: int) -> None:
     with pytest.raises(ValueError, match=r"no room|overlap must be >= 0"):
         Tiled(dncnn(3), tile=tile, overlap=overlap)
+
+
+class Itself:
+    """Gives the image back: whatever is not covered once shows."""
+
+    channels, config, name = 1, None, "itself"
+
+    def __init__(self, multiple: int) -> None:
+        self.multiple = multiple
+
+    def __call__(self, noisy: Tensor) -> Tensor:
+        return noisy
+
+
+@given(
+    height=st.integers(1, 150),
+    width=st.integers(1, 150),
+    tile=st.integers(24, 64),
+    overlap=st.integers(0, 8),
+    multiple=st.sampled_from([1, 2, 4]),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_tiles_cover_every_pixel_once(
+    height: int, width: int, tile: int, overlap: int, multiple: int
+) -> None:
+    tiled = Tiled(Itself(multiple), tile=tile, overlap=overlap)  # type: ignore[arg-type]
+    for length in (height, width):
+        spans = tiled.spans(length)
+        cells = [pixel for span in spans for pixel in range(span.start, span.stop)]
+        assert cells == list(range(length))
+        assert all(0 <= s.low <= s.start < s.stop <= s.high <= length for s in spans)
+        assert all(s.high - s.low <= max(tile, length if len(spans) == 1 else 0) for s in spans)
+    noisy = picture(1, 1, height, width)
+    torch.testing.assert_close(tiled(noisy), noisy, atol=1e-6, rtol=0)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.measure.metrics import (
     Cell,
@@ -108,12 +110,7 @@ def test_halves_merge_to_the_whole(
         second = pickle.loads(pickle.dumps(second))
     first.merge(second)
     assert str(result_of(second)) == str(untouched)
-    found, expected = result_of(first), result_of(whole)
-    for a, b in zip(found, expected, strict=True):
-        if isinstance(a, float):
-            assert a == pytest.approx(b, rel=1e-9, abs=1e-12, nan_ok=True)
-        else:
-            assert a == b
+    assert_equal(result_of(first), result_of(whole))
 
 
 @pytest.mark.parametrize(
@@ -140,3 +137,56 @@ def test_pooled_kld_of_one_block_is_the_blocks_own(name: KldConvention) -> None:
     pooled(one, (clean, real, fake))
     assert one.result() == pytest.approx(kld(real, fake, name, clean=clean), rel=1e-12)
     assert np.isnan(PooledKld(name).result())
+
+
+def assert_equal(found: list[Any], expected: list[Any], *, rel: float = 1e-9) -> None:
+    for a, b in zip(found, expected, strict=True):
+        if isinstance(a, float):
+            assert a == pytest.approx(b, rel=rel, abs=1e-12, nan_ok=True)
+        else:
+            assert a == b
+
+
+@pytest.mark.parametrize(("make", "update"), CASES.values(), ids=CASES)
+@given(order=st.permutations(range(5)))
+@settings(max_examples=5, deadline=None, derandomize=True)
+def test_the_order_of_blocks_changes_nothing(
+    make: Callable[[], Any], update: Callable[[Any, Block], Any], order: list[int]
+) -> None:
+    in_order, permuted = make(), make()
+    every = blocks()
+    for block in every:
+        update(in_order, block)
+    for i in order:
+        update(permuted, every[i])
+    found, expected = result_of(permuted), result_of(in_order)
+    if isinstance(in_order, GroupSums):  # groups are named in the order they came in
+        found, expected = sorted(map(str, found)), sorted(map(str, expected))
+    assert_equal(found, expected)
+
+
+# The correlation map tells (1, 1) from (1, -1), which a flip exchanges.
+TURNABLE = [name for name in CASES if name not in ("correlation", "groups", "values")]
+
+
+@pytest.mark.parametrize("name", TURNABLE)
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)], ids=["upside-down", "mirrored", "turned"])
+def test_pictures_flipped_together_measure_the_same(name: str, axes: tuple[int, ...]) -> None:
+    make, update = CASES[name]
+    upright, flipped = make(), make()
+    for clean, real, fake in blocks():
+        update(upright, (clean, real, fake))
+        update(flipped, tuple(np.ascontiguousarray(np.flip(x, axes)) for x in (clean, real, fake)))
+    assert_equal(result_of(flipped), result_of(upright), rel=1e-7)
+
+
+@pytest.mark.parametrize("name", TURNABLE)
+def test_a_flip_of_one_alone_is_noticed_where_places_matter(name: str) -> None:
+    make, update = CASES[name]
+    upright, odd = make(), make()
+    for clean, real, fake in blocks():
+        update(upright, (clean, real, fake))
+        update(odd, (clean, real, np.flip(np.roll(fake, 1, 2), 1) * 1.5))
+    same = str(result_of(odd)) == str(result_of(upright))
+    uses_fake = name.startswith(("kld", "pooled", "akld"))
+    assert same is not uses_fake
