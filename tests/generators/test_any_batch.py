@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_any_division_into_batches_gives_the_same_rows(
     request = make_request(case)
     whole = generator.sample(request)
     bounds = [0, *sorted(cuts), ROWS]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         rows = list(order[start:stop])
         part = generator.sample(take_rows(request, rows))
         assert torch.equal(part.noisy, whole.noisy[rows])
