@@ -111,6 +111,11 @@ class GeneratorMeasure:
         )
         self.nll = Nll(NllConvention(self.manifest.metrics.nll))
 
+    @property
+    def told(self) -> bool:
+        """Whether the generator is told the very block that it is scored on."""
+        return "reference" in self.generator.needs
+
     def __call__(
         self, blocks: Iterator[Block], after: Callable[[int], None] = lambda count: None
     ) -> Measured:
@@ -154,12 +159,11 @@ class GeneratorMeasure:
     ) -> tuple[Floats, Floats]:
         """Return one noise of each block as stored, and what it was put on, ``(B, H, W, C)``."""
         again = (f"sample-{number}",) if number else ()
-        told = "reference" in self.generator.needs
         request = NoiseRequest(
             context=context,
             seeds=[self._seed(block, *again) for block in blocks],
-            reference=noisy if told else None,
-            reference_clean=context.clean if told else None,
+            reference=noisy if self.told else None,
+            reference_clean=context.clean if self.told else None,
         )
         with torch.inference_mode():
             sample = self.generator.sample(request)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.evaluation.likeness import LIKENESS, likeness
 from pipeline.manifest.evaluation import EvaluationMetrics
 from pipeline.measure.metrics import (
     AkldMetric,
@@ -211,7 +212,7 @@ class NoiseMeasure:
             for value in ("correlation right", "correlation down", "std")
         ]
         density = [self.density.title] if self.nll else []
-        return (*(metric.title for metric in self.distances), *density, *sides, OFFSET)
+        return (*(metric.title for metric in self.distances), *density, *sides, LIKENESS, OFFSET)
 
     def empty(self) -> Measured:
         """Return sums without blocks."""
@@ -246,6 +247,7 @@ class NoiseMeasure:
         sound = True
         if real is not None and score.real is not None:
             values |= {**_side("real ", score.real), **score.distances, OFFSET: score.real.offset}
+            values[LIKENESS] = likeness(real, fakes[0])
             sound = is_sound(score.real.offset, self.metrics.sound_offset)
             if sound:
                 self._sums(sums.real, cell).update(

@@ -89,7 +89,7 @@ class Evaluated:
             "files": list(self.files),
             "seconds": round(self.seconds, 3),
             "taken_over": self.taken_over,
-            "conventions": conventions(self.manifest),
+            "conventions": conventions(self.manifest, self.rows),
             "rows": [row.to_dict() for row in self.rows],
         }
 
@@ -225,7 +225,7 @@ def _publish(found: Evaluated, source: str) -> None:
         "created": utc_now(),
         "source": source,
         "manifest": manifest.model_dump(mode="json"),
-        "conventions": conventions(manifest),
+        "conventions": conventions(manifest, found.rows),
         "quality_conventions": {name: quality[name] for name in manifest.metrics.quality},
         "software": software_versions(),
         "git": git_revision(),

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.evaluation.likeness import LIKENESS
+from pipeline.evaluation.marks import mark, mark_conventions
 from pipeline.evaluation.noise import OFFSET, NoiseMeasure
 from pipeline.evaluation.rows import GROUPS, Row, names_of
 from pipeline.manifest.models import EvaluateManifest
@@ -55,8 +57,8 @@ class _Column:
     value: Callable[[Row, Mapping[str, Any]], str]
 
 
-def conventions(manifest: EvaluateManifest) -> dict[str, str]:
-    """Return what each measure is, with its convention, in words."""
+def conventions(manifest: EvaluateManifest, rows: Sequence[Row] = ()) -> dict[str, str]:
+    """Return what each measure is, with its convention, and each mark of the rows, in words."""
     if manifest.denoisers is not None:
         found = {
             f"psnr, ssim ({name})": str(QUALITY_CONVENTIONS[QualityConvention(name)])
@@ -71,6 +73,8 @@ def conventions(manifest: EvaluateManifest) -> dict[str, str]:
             "std": "standard deviation of noise, grey levels",
             "correlation distance": "rms difference of the maps, centre left out",
             "spectrum distance": "rms difference of the radial spectra, dB",
+            LIKENESS: "of generated with real noise, pixel by pixel: 0 if new, 1 for a copy",
+            **mark_conventions(rows),
         }
     if manifest.data is not None and manifest.data.synthetic:
         return found  # noise that was put on has no offset
@@ -154,7 +158,8 @@ def markdown(manifest: EvaluateManifest, rows: Sequence[Row]) -> str:
             table = group_table(rows, group, measure)
             if table is not None:
                 parts.append(_markdown(table))
-    listed = "\n".join(f"- **{name}**: {text}" for name, text in conventions(manifest).items())
+    meanings = conventions(manifest, rows)
+    listed = "\n".join(f"- **{name}**: {text}" for name, text in meanings.items())
     return "\n".join([*parts, f"## Conventions\n\n{listed}\n"])
 
 
@@ -224,7 +229,10 @@ def _noise_columns(rows: Sequence[Row]) -> list[_Column]:
     if any(name.startswith("kld") for name in names):
         pooled = dict.fromkeys(name for name in pooled if not name.startswith("kld"))
     columns = [_Column(name, _noise_value(name)) for name in names]
-    return columns + [_Column(name, _pooled(name)) for name in pooled]
+    columns += [_Column(name, _pooled(name)) for name in pooled]
+    if any(mark(row) for row in rows):
+        columns.append(_Column("mark", lambda row, entry: mark(row)))
+    return columns
 
 
 def _quality_columns(rows: Sequence[Row]) -> list[_Column]:

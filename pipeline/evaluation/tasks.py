@@ -32,10 +32,12 @@ from pipeline.evaluation.denoised import (
 )
 from pipeline.evaluation.domains import check_domain, one_domain
 from pipeline.evaluation.generated import GeneratorMeasure, blocks_of
+from pipeline.evaluation.marks import TOLD
 from pipeline.evaluation.noise import Measured, NoiseMeasure, NoiseSums
 from pipeline.evaluation.rows import noise_figures, score_figures
 from pipeline.evaluation.spread import in_process, on_ray
 from pipeline.manifest.models import (
+    CorpusManifest,
     DenoiserSpec,
     EvaluateManifest,
     EvaluationData,
@@ -176,7 +178,18 @@ def _corpus_row(
             "pairs of its kind: data.sources."
         )
     against = None if real is None else real()
-    return noise_figures(found, manifest.metrics.sound_offset, against), {}
+    told = real is None and _was_told(opened, key)
+    return noise_figures(found, manifest.metrics.sound_offset, against), {TOLD: told}
+
+
+def _was_told(opened: Opened, key: str) -> bool:
+    """Return True if a corpus's generator was given each patch's own real noisy partner."""
+    specs = CorpusManifest.model_validate(dict(opened.index.manifest)).generators
+    try:
+        loaded = load_generators([spec for spec in specs if spec.key == key], precision="float32")
+    except (OSError, ValueError, ImportError):
+        return False  # made elsewhere, of weights that are not here
+    return any("reference" in one.generator.needs for one in loaded)
 
 
 def _generators(manifest: EvaluateManifest) -> Prepared:
@@ -222,7 +235,11 @@ def _generator_row(
     measure = GeneratorMeasure(generator, spec.key, manifest, one_domain(pairs))
     found = measure(blocks_of(manifest, pairs), after)
     figures = noise_figures(found, manifest.metrics.sound_offset)
-    return figures, {"revision": generator.revision, "notes": measure.notes}
+    return figures, {
+        "revision": generator.revision,
+        "notes": measure.notes,
+        TOLD: measure.told,
+    }
 
 
 def _denoisers(manifest: EvaluateManifest) -> Prepared:

@@ -17,6 +17,7 @@ import yaml
 from markupsafe import Markup
 
 from pipeline.corpus.provenance import git_revision, hardware, software_versions
+from pipeline.evaluation.marks import is_copy, mark
 from pipeline.evaluation.rows import GROUPS, Row
 from pipeline.evaluation.tables import (
     conventions,
@@ -65,7 +66,7 @@ def render_evaluation(manifest: EvaluateManifest, rows: Sequence[Row]) -> str:
         unit="images" if main_unit(manifest) == "image" else "blocks",
         noise=_noise(done),
         groups=_groups(rows),
-        conventions=conventions(manifest),
+        conventions=conventions(manifest, rows),
         about=[{"name": row.name, "text": _about(row)} for row in done if row.about],
         hardware={label(k): plain(v) for k, v in hardware().items() if v},
         software={k: v for k, v in software_versions().items() if v},
@@ -182,6 +183,9 @@ def _correlation_svg(made: Mapping[str, Any], real: Mapping[str, Any] | None) ->
 def _groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return a table of each distance by camera and ISO, and by image, its cells shaded."""
     found = []
+    done = [row for row in rows if row.done]
+    copies = [is_copy(row) for row in done]
+    marks = ["", "", *(mark(row) for row in done)]
     for measure in key_measures(rows):
         for group in GROUPS:
             table = group_table(rows, group, measure)
@@ -191,18 +195,20 @@ def _groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
                     {
                         "title": f"{measure} by {'camera and ISO' if group != 'image' else group}",
                         "open": group != "image",
-                        "columns": table.columns,
+                        "columns": list(zip(table.columns, marks, strict=True)),
                         "better": "higher" if better is max else "lower",
-                        "lines": [_shaded(line, better is max) for line in table.rows],
+                        "lines": [
+                            _shaded(line, copies, high_is_good=better is max) for line in table.rows
+                        ],
                     }
                 )
     return found
 
 
-def _shaded(line: Sequence[str], high_is_good: bool) -> dict[str, Any]:
-    """Return a line with each value's place between the line's worst and best, 0 to 1."""
+def _shaded(line: Sequence[str], copies: Sequence[bool], *, high_is_good: bool) -> dict[str, Any]:
+    """Return a line with each value's place between the line's worst and best; copies have none."""
     name, blocks, *texts = line
-    values = [_parsed(text) for text in texts]
+    values = [None if copy else _parsed(text) for text, copy in zip(texts, copies, strict=True)]
     known = [value for value in values if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
     spread = high - low
