@@ -14,7 +14,7 @@ from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.flow_srgb.checkpoint_import import SIDD
 from generators.flow_srgb.network import FlowSRGB
 from generators.flow_srgb.sampling import FlowSRGBGenerator
@@ -42,8 +42,10 @@ def _time(shape: tuple[int, int], effort: Effort) -> Line:
     share = min(1.0, 4 * effort.scale)
     rows, side = max(1, round(share * shape[0])), shape[1]
     clean = uniform(range(rows), (3, side, side), "clean")
-    shots = ShotBatch.same(rows, camera="S6", iso=800)
-    request = NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=list(range(rows)))
+    capture = CaptureMetadata.same(rows, camera="S6", iso=800)
+    request = NoiseRequest(
+        context=NoiseContext(clean=clean, capture=capture), seeds=list(range(rows))
+    )
     generator = FlowSRGBGenerator(FlowSRGB(SIDD))
     times = in_turn(
         unit(share),

@@ -21,7 +21,7 @@ from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import uniform
 
@@ -119,4 +119,6 @@ def _grain(rows: int) -> Tensor:
 
 def _context(generator: NAFlowGenerator, clean: Tensor) -> NoiseContext:
     camera, _, iso = generator.configurations[0].rpartition("_")
-    return NoiseContext(clean=clean, shots=ShotBatch.same(len(clean), camera=camera, iso=int(iso)))
+    return NoiseContext(
+        clean=clean, capture=CaptureMetadata.same(len(clean), camera=camera, iso=int(iso))
+    )

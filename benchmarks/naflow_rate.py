@@ -21,7 +21,7 @@ from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.fused import FoldedNAFlow
 from generators.naflow.network import NAFlow
@@ -177,9 +177,9 @@ def _kld(real: Tensor, made: Tensor) -> float:
 
 
 def _request(clean: Tensor, *, reference: Tensor | None = None, first: int = 0) -> NoiseRequest:
-    shots = ShotBatch.same(len(clean), camera=None, iso=None)
+    capture = CaptureMetadata.same(len(clean), camera=None, iso=None)
     return NoiseRequest(
-        context=NoiseContext(clean=clean, shots=shots),
+        context=NoiseContext(clean=clean, capture=capture),
         seeds=list(range(first, first + len(clean))),
         reference=reference,
         reference_clean=None if reference is None else clean,

@@ -17,7 +17,7 @@ from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from benchmarks.unit import unit
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.sampling import NoiseFlowGenerator
 from generators.seeds import standard_normal, stream_rng, uniform
@@ -80,7 +80,7 @@ def _folding(model: NoiseFlow, generator: NoiseFlowGenerator) -> Line:
     clean = request.context.clean
     latent = standard_normal(request.seeds, clean.shape[1:], "latent")
     with torch.inference_mode():
-        plain, _ = model.decode(latent, clean, model.labels(request.context.shots))
+        plain, _ = model.decode(latent, clean, model.labels(request.context.capture))
     noise = generator.sample(request).noisy - clean
     error = float((plain - noise).abs().max() / plain.abs().max())
     note = "float32 against the unfolded network"
@@ -92,7 +92,7 @@ def _request(rows: int, side: int) -> NoiseRequest:
     return NoiseRequest(
         context=NoiseContext(
             clean=uniform(range(rows), (4, side, side), "clean"),
-            shots=ShotBatch(camera=cameras[:rows], iso=isos[:rows]),
+            capture=CaptureMetadata(camera=cameras[:rows], iso=isos[:rows]),
         ),
         seeds=range(rows),
     )

@@ -26,7 +26,7 @@ from benchmarks.inputs import corpus_manifest, naflow_weights
 from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import patch_seed
 from pipeline.building.run import Prepared, build, inline_stages, prepare, task_for
 from pipeline.engine.cluster import connected
@@ -119,7 +119,8 @@ def _request(pixels: np.ndarray, *, first: int) -> NoiseRequest:
     clean = torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
     return NoiseRequest(
         context=NoiseContext(
-            clean=clean.contiguous(), shots=ShotBatch.same(len(clean), camera=None, iso=None)
+            clean=clean.contiguous(),
+            capture=CaptureMetadata.same(len(clean), camera=None, iso=None),
         ),
         seeds=[patch_seed(1, str(first + row)) for row in range(len(clean))],
         reference=None,

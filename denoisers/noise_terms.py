@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Likelihood, NoiseContext
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.checks import check_number
 from generators.noise_model import NoiseModel
 
@@ -108,16 +108,16 @@ class Density:
 
     Args:
         generator: What has ``log_prob``.
-        shots: Camera and ISO of the rows; unknown unless given.
+        capture: Camera and ISO of the rows; unknown unless given.
     """
 
     generator: Likelihood
-    shots: ShotBatch | None = None
+    capture: CaptureMetadata | None = None
 
     def __call__(self, noisy: Tensor, candidate: Tensor) -> Tensor:
         """Return the term; see :class:`NoiseTerm`."""
-        shots = _shots(self.shots, len(noisy))
-        context = NoiseContext(clean=candidate, shots=shots)
+        capture = _capture(self.capture, len(noisy))
+        context = NoiseContext(clean=candidate, capture=capture)
         return self.generator.log_prob(noisy, context).to(noisy.dtype)
 
 
@@ -127,21 +127,21 @@ class Model:
 
     Args:
         model: Noise Flow, NLF, or another :class:`~generators.noise_model.NoiseModel`.
-        shots: Camera and ISO of the rows; unknown unless given.
+        capture: Camera and ISO of the rows; unknown unless given.
     """
 
     model: NoiseModel
-    shots: ShotBatch | None = None
+    capture: CaptureMetadata | None = None
 
     def __call__(self, noisy: Tensor, candidate: Tensor) -> Tensor:
         """Return the term; see :class:`NoiseTerm`."""
-        shots = _shots(self.shots, len(noisy))
-        nll = self.model.nll(noisy - candidate, candidate, shots)
+        capture = _capture(self.capture, len(noisy))
+        nll = self.model.nll(noisy - candidate, candidate, capture)
         return -nll * candidate[0].numel()
 
 
-def _shots(shots: ShotBatch | None, rows: int) -> ShotBatch:
-    """Return the shots of so many rows; one shot serves them all."""
-    if shots is None:
-        return ShotBatch.unknown(rows)
-    return shots.select([0] * rows) if len(shots) == 1 else shots
+def _capture(capture: CaptureMetadata | None, rows: int) -> CaptureMetadata:
+    """Return the capture metadata of so many rows; one row serves them all."""
+    if capture is None:
+        return CaptureMetadata.unknown(rows)
+    return capture.select([0] * rows) if len(capture) == 1 else capture

@@ -22,7 +22,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 
 __all__ = [
     "Domain",
@@ -41,11 +41,11 @@ Params = Mapping[str, float | int | str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoiseContext:
-    """A batch of clean images and what is known of how they were shot.
+    """A batch of clean images and what is known of how they were taken.
 
     Args:
         clean: ``(B, C, H, W)`` float32 in [0, 1], in the generator's input domain.
-        shots: Camera and ISO of the B rows.
+        capture: Capture metadata of the B rows: camera, ISO, and what else is known.
 
     Raises:
         ValueError: If the shapes do not belong together.
@@ -53,17 +53,22 @@ class NoiseContext:
     """
 
     clean: Tensor
-    shots: ShotBatch
+    capture: CaptureMetadata
 
     def __post_init__(self) -> None:
         if self.clean.ndim != 4:
             raise ValueError(f"clean must be (B, C, H, W); its shape is {tuple(self.clean.shape)}.")
         if self.clean.dtype != torch.float32:
             raise TypeError(f"clean must be float32; it is {self.clean.dtype}.")
-        if len(self.shots) != self.clean.shape[0]:
+        if len(self.capture) != self.clean.shape[0]:
             raise ValueError(
-                f"clean has {self.clean.shape[0]} rows and shots has {len(self.shots)}."
+                f"clean has {self.clean.shape[0]} rows and capture has {len(self.capture)}."
             )
+
+    @property
+    def shots(self) -> CaptureMetadata:
+        """The former name of ``capture``, for generators of other packages that were written so."""
+        return self.capture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,7 @@ class NoiseRequest:
     """One batch of noise to be made.
 
     Args:
-        context: Clean images and shots.
+        context: Clean images and capture metadata.
         seeds: One patch seed a row (see :func:`generators.seeds.patch_seed`).
         reference: ``(B, C, H', W')`` float32 real noisy images for generators that need one.
         reference_clean: The clean partner of ``reference``; same shape. For a photograph of a pair

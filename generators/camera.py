@@ -89,7 +89,7 @@ class SimulatedCamera:
     ) -> None:
         self._camera, self._sensor = _read_sensor(camera)
         self._speeds = _Speeds(iso, self._sensor)
-        if self._speeds.from_shot:
+        if self._speeds.from_capture:
             self.needs = frozenset({"iso"})
         check_choice("output", output, ("srgb", "raw"))
         self.gives = output
@@ -150,7 +150,7 @@ class SimulatedCamera:
         return (_luma(clean), _luma(noisy)) if image.shape[1] == 1 else (clean, noisy)
 
     def _draw(self, seed: int, iso: int) -> Params:
-        """Return what one row is shot and developed with, as JSON scalars."""
+        """Return what one row is taken and developed with, as JSON scalars."""
         return {"camera": self._camera, "iso": iso, **self._rendering.draw(seed)}
 
 
@@ -158,10 +158,10 @@ class _Speeds:
     """Where the ISO speed of a row comes from."""
 
     def __init__(self, iso: object, sensor: Sensor) -> None:
-        self.from_shot = iso == "shot"
+        self.from_capture = iso == "shot"
         self._choices: list[int] = []
         self._range: tuple[float, float] | None = None
-        if self.from_shot:
+        if self.from_capture:
             return
         if isinstance(iso, list | tuple):
             self._range = check_range("iso", iso, low=sensor.base_iso)
@@ -177,8 +177,8 @@ class _Speeds:
 
     def draw(self, request: NoiseRequest) -> list[int]:
         """Return the ISO speed of each row."""
-        if self.from_shot:
-            return [int(iso or 0) for iso in request.context.shots.iso]
+        if self.from_capture:
+            return [int(iso or 0) for iso in request.context.capture.iso]
         rngs = (stream_rng(seed, "iso") for seed in request.seeds)
         if self._range is None:
             return [self._choices[int(rng.integers(len(self._choices)))] for rng in rngs]

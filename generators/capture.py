@@ -1,16 +1,111 @@
-"""What the camera was told: the camera's name and the ISO speed of each row of a batch.
+"""Capture metadata: what the camera was told, in named columns with a value a row.
 
-A *shot* is the part of a photograph's metadata that noise models are conditioned on. It is kept in
-the field's own words (names and ISO numbers); each model maps them to its own vocabulary, so no
-index ever travels between two models.
+Noise models are conditioned on how a photograph was taken: by which camera, at which ISO speed, for
+how long, in which light. It is kept in the field's own words (names and numbers with units); each
+model maps them to its own vocabulary, so no index ever travels between two models.
+
+A column has one line in :data:`COLUMNS`. Sources that fill it, generators that need it and corpora
+that store it know it by that line alone. Another distribution adds one by an entry point:
+
+    [project.entry-points."noisemill.capture"]
+    focal_length = "my_package.noise:FOCAL_LENGTH"      # a CaptureColumn
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-__all__ = ["ShotBatch", "configuration_name", "configurations_in_words"]
+from generators.registry import Registry
+
+__all__ = [
+    "COLUMNS",
+    "CaptureColumn",
+    "CaptureMetadata",
+    "CaptureValue",
+    "capture_column",
+    "configuration_name",
+    "configurations_in_words",
+]
+
+CaptureValue = str | int | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureColumn:
+    """What a column of capture metadata holds. Every value may be unknown.
+
+    Args:
+        kind: Type of a value: text, a whole number >= 0, or a finite number.
+        doc: What it means, as stored beside the column.
+        unit: Unit of the numbers, e.g. ``"s"``; empty for text and for numbers without one.
+    """
+
+    kind: Literal["string", "int32", "float32"]
+    doc: str
+    unit: str = ""
+
+    def read(self, text: str) -> CaptureValue | None:
+        """Return the value that a cell of a table stands for; None if it is empty.
+
+        Raises:
+            ValueError: If the text is no such value; the message says what is expected.
+        """
+        text = text.strip()
+        if not text or self.kind == "string":
+            return text or None
+        if self.kind == "int32":
+            if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
+                raise ValueError("expected a whole number above 0, such as 3200, or nothing.")
+            return int(text)
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            unit = f" in {self.unit}" if self.unit else ""
+            raise ValueError(f"expected a number{unit}, such as 0.02, or nothing.")
+        return number
+
+
+_CAMERA = CaptureColumn(kind="string", doc="Camera name, if known.")
+_ISO = CaptureColumn(kind="int32", doc="ISO speed, if known.")
+_EXPOSURE = CaptureColumn(kind="float32", doc="Exposure time in seconds, if known.", unit="s")
+_ILLUMINANT = CaptureColumn(kind="string", doc="Name of the light, e.g. D65, if known.")
+_GAIN = CaptureColumn(
+    kind="float32",
+    doc="Sensor gain in white levels per electron, if known.",
+    unit="white levels per electron",
+)
+
+COLUMNS = Registry(
+    "capture column",
+    "noisemill.capture",
+    {
+        "camera": "generators.capture:_CAMERA",
+        "iso": "generators.capture:_ISO",
+        "exposure": "generators.capture:_EXPOSURE",
+        "illuminant": "generators.capture:_ILLUMINANT",
+        "gain": "generators.capture:_GAIN",
+    },
+)
+
+
+def capture_column(name: str) -> CaptureColumn:
+    """Return what a column holds.
+
+    Raises:
+        ValueError: If there is no such column.
+    """
+    column = COLUMNS.load(name)
+    if not isinstance(column, CaptureColumn):
+        raise ValueError(
+            f"capture column '{name}' of {COLUMNS.owner(name)} is a {type(column).__name__}; its "
+            "entry point must name a generators.capture.CaptureColumn."
+        )
+    return column
 
 
 def configuration_name(camera: str, iso: int) -> str:
@@ -27,50 +122,80 @@ def configurations_in_words(names: Iterable[str]) -> str:
     return "; ".join(f"{camera} ISO {', '.join(isos)}" for camera, isos in speeds.items()) or "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShotBatch:
-    """Camera and ISO of every row of a batch.
+@dataclass(frozen=True, init=False, slots=True)
+class CaptureMetadata:
+    """Named columns of what is known of every row of a batch.
+
+    Camera and ISO are always there, unknown or not; a column that is not there is unknown in every
+    row.
 
     Args:
-        camera: One name a row, e.g. ``"Nikon D800"``; ``None`` where unknown.
-        iso: One ISO speed a row, e.g. ``3200``; ``None`` where unknown.
+        columns: One value a row, ``None`` where unknown: ``camera=("Nikon D800",), iso=(3200,)``.
 
     Raises:
-        ValueError: If the two have different lengths.
+        ValueError: If there is no column, or their lengths differ.
+
+    Example:
+        >>> capture = CaptureMetadata(camera=("A", "B"), exposure=(0.01, None))
+        >>> capture.iso, capture["exposure"], capture["gain"]
+        ((None, None), (0.01, None), (None, None))
     """
 
-    camera: tuple[str | None, ...]
-    iso: tuple[int | None, ...]
+    columns: Mapping[str, tuple[Any, ...]]
 
-    def __post_init__(self) -> None:
-        if len(self.camera) != len(self.iso):
+    def __init__(self, **columns: Sequence[CaptureValue | None]) -> None:
+        lengths = {name: len(values) for name, values in columns.items()}
+        if len(set(lengths.values())) != 1:
+            told = ", ".join(f"{number} of {name}" for name, number in lengths.items())
             raise ValueError(
-                f"a shot batch needs one camera and one ISO a row; "
-                f"got {len(self.camera)} cameras and {len(self.iso)} ISO values."
+                f"capture metadata needs one value a row in every column; got {told or 'none'}."
             )
+        unknown = (None,) * next(iter(lengths.values()))
+        every: dict[str, tuple[Any, ...]] = {"camera": unknown, "iso": unknown}
+        every |= {name: tuple(values) for name, values in columns.items()}
+        object.__setattr__(self, "columns", every)
 
     def __len__(self) -> int:
-        return len(self.camera)
+        return len(self.columns["camera"])
+
+    def __getitem__(self, name: str) -> tuple[Any, ...]:
+        """Return a column's values, all ``None`` where there is no such column."""
+        return self.columns.get(name) or (None,) * len(self)
+
+    @property
+    def camera(self) -> tuple[str | None, ...]:
+        """Camera names, e.g. ``"Nikon D800"``; ``None`` where unknown."""
+        return self.columns["camera"]
+
+    @property
+    def iso(self) -> tuple[int | None, ...]:
+        """ISO speeds, e.g. ``3200``; ``None`` where unknown."""
+        return self.columns["iso"]
 
     @classmethod
-    def unknown(cls, rows: int) -> ShotBatch:
-        """Return ``rows`` shots of which nothing is known."""
-        return cls(camera=(None,) * rows, iso=(None,) * rows)
+    def unknown(cls, rows: int) -> CaptureMetadata:
+        """Return ``rows`` rows of which nothing is known."""
+        return cls(camera=(None,) * rows)
 
     @classmethod
-    def same(cls, rows: int, *, camera: str | None, iso: int | None) -> ShotBatch:
-        """Return ``rows`` shots of one camera at one ISO."""
-        return cls(camera=(camera,) * rows, iso=(iso,) * rows)
+    def same(cls, rows: int, **values: CaptureValue | None) -> CaptureMetadata:
+        """Return ``rows`` rows with the same values, ``same(4, camera="Nikon D800", iso=800)``."""
+        return cls(camera=(None,) * rows).given(**values)
 
-    def select(self, rows: Sequence[int]) -> ShotBatch:
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, CaptureValue | None]]) -> CaptureMetadata:
+        """Return what is known of each row, given row by row; a name not given is unknown."""
+        names = dict.fromkeys(name for row in rows for name in row)
+        every: dict[str, Any] = {name: [row.get(name) for row in rows] for name in names}
+        return cls(**{"camera": (None,) * len(rows), **every})
+
+    def select(self, rows: Sequence[int]) -> CaptureMetadata:
         """Return the given rows, in the given order."""
-        return ShotBatch(
-            camera=tuple(self.camera[i] for i in rows), iso=tuple(self.iso[i] for i in rows)
+        return CaptureMetadata(
+            **{name: [values[i] for i in rows] for name, values in self.columns.items()}
         )
 
-    def given(self, *, camera: str | None, iso: int | None) -> ShotBatch:
-        """Return the shots with a camera and an ISO in place of the rows' own, where given."""
-        return ShotBatch(
-            camera=self.camera if camera is None else (camera,) * len(self),
-            iso=self.iso if iso is None else (iso,) * len(self),
-        )
+    def given(self, **values: CaptureValue | None) -> CaptureMetadata:
+        """Return the same with values in place of the rows' own, where they are not ``None``."""
+        every = {name: (value,) * len(self) for name, value in values.items() if value is not None}
+        return CaptureMetadata(**{**self.columns, **every})

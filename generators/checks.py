@@ -52,10 +52,10 @@ def check_request(
             f"generator '{name}' reads {accepts} images of {expected} channels; "
             f"clean has shape {shape}."
         )
-    shots = request.context.shots
+    capture = request.context.capture
     lacking: dict[Need, int | None] = {
-        "camera": _first_none(shots.camera),
-        "iso": _first_none(shots.iso),
+        "camera": _first_none(capture.camera),
+        "iso": _first_none(capture.iso),
         "reference": 0 if request.reference is None else None,
     }
     for need in sorted(needs):

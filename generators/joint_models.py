@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import Domain, NoiseGenerator
-from generators.capture import ShotBatch, configuration_name
+from generators.capture import CaptureMetadata, configuration_name
 from generators.nlf.network import NLF, NLFConfig
 from generators.nlf.sampling import NLFGenerator
 from generators.nlf.training import copied, nlf_part, rough_start
@@ -26,14 +26,14 @@ def fresh_model(name: str, setup: TrainingSetup, *, arrangement: str | None = No
 
     Args:
         name: ``noise-flow`` or ``nlf``.
-        setup: Shots, channels, seed.
+        setup: Captures, channels, seed.
         arrangement: Layers of a Noise Flow; ``None`` for the released ones.
 
     Raises:
         ValueError: If the images do not suit the model, or the arrangement is wrong.
     """
     if name == "nlf":
-        names = tuple(configuration_name(*shot) for shot in setup.shots)
+        names = tuple(configuration_name(*capture) for capture in setup.captures)
         domain: Domain = "srgb" if setup.channels == 3 else "raw"
         return NLF(NLFConfig(configurations=names, domain=domain))
     if setup.channels != 4:
@@ -42,8 +42,8 @@ def fresh_model(name: str, setup: TrainingSetup, *, arrangement: str | None = No
             f"{setup.channels}. Use noise_model 'nlf', or raw data."
         )
     config = {
-        "cameras": sorted({camera for camera, _ in setup.shots}),
-        "isos": sorted({iso for _, iso in setup.shots}),
+        "cameras": sorted({camera for camera, _ in setup.captures}),
+        "isos": sorted({iso for _, iso in setup.captures}),
         "seed": setup.seed,
         **({} if arrangement is None else {"arrangement": arrangement}),
     }
@@ -57,7 +57,7 @@ def domain_of(model: nn.Module) -> Domain:
 
 @torch.no_grad()
 def start_from(
-    model: nn.Module, noise: Tensor, clean: Tensor, shots: ShotBatch, *, fitted: bool = True
+    model: nn.Module, noise: Tensor, clean: Tensor, capture: CaptureMetadata, *, fitted: bool = True
 ) -> None:
     """Bring a fresh model near the level of some noise.
 
@@ -65,7 +65,7 @@ def start_from(
         model: Written to.
         noise: ``(B, C, H, W)``, about the right noise.
         clean: Same shape, about the right brightness.
-        shots: Of the B rows.
+        capture: Of the B rows.
         fitted: Fit how a Noise Flow's level depends on brightness; else it starts with half of the
             variance from either term, for noise and brightness too poor to be fitted: an offset
             fitted to next to nothing makes every dark pixel impossible.
@@ -73,26 +73,26 @@ def start_from(
     if isinstance(model, NLF):
         rough_start(model, signal=clean, variance=noise.square())
     if isinstance(model, NoiseFlow) and not fitted:
-        model.rough_start(noise, clean, model.labels(shots))
+        model.rough_start(noise, clean, model.labels(capture))
     elif isinstance(model, NoiseFlow):
-        model.warm_start(noise, clean, model.labels(shots))
+        model.warm_start(noise, clean, model.labels(capture))
 
 
 @torch.no_grad()
-def draw_from(model: nn.Module, normal: Tensor, clean: Tensor, shots: ShotBatch) -> Tensor:
+def draw_from(model: nn.Module, normal: Tensor, clean: Tensor, capture: CaptureMetadata) -> Tensor:
     """Return noise drawn from a model as it stands, without gradient.
 
     Args:
         model: The noise model.
         normal: ``(B, C, H, W)`` standard normal numbers, the latent.
         clean: Same shape, in [0, 1].
-        shots: Of the B rows.
+        capture: Of the B rows.
 
     Raises:
         TypeError: If the model is of a kind that is not known here.
     """
     if isinstance(model, NLF):
-        return model.variance(clean, shots).sqrt() * normal
+        return model.variance(clean, capture).sqrt() * normal
     if isinstance(model, NoiseFlow):
         # The batch's own statistics, as in training: the running ones lag behind a model that has
         # just begun to move, and an inverse with wrong statistics makes noise without bound. This
@@ -101,7 +101,7 @@ def draw_from(model: nn.Module, normal: Tensor, clean: Tensor, shots: ShotBatch)
         running = {name: buffer.clone() for name, buffer in model.named_buffers()}
         model.train()
         try:
-            return model.decode(normal, clean, model.labels(shots))[0]
+            return model.decode(normal, clean, model.labels(capture))[0]
         finally:
             for name, buffer in model.named_buffers():
                 buffer.copy_(running[name])

@@ -185,7 +185,7 @@ class JointTask(NoiseTask):
         """Start the noise model from a rough guess at the noise of the batch of step 0."""
         noise, clean = self.guess(batch)
         start_from(
-            self._network, noise, clean.clamp(0.0, 1.0), batch.shots, fitted=self.fits_first_guess
+            self._network, noise, clean.clamp(0.0, 1.0), batch.capture, fitted=self.fits_first_guess
         )
 
     def loss(self, batch: TrainingBatch, step: int) -> Tensor:
@@ -209,7 +209,7 @@ class JointTask(NoiseTask):
             if batch.clean is None or batch.noisy is None:
                 return {"nll": float(self._nll(self.left_over(batch, step), batch))}
             noise = batch.noisy - batch.clean
-            nll = self._density.nll(noise, batch.clean, batch.shots).mean()
+            nll = self._density.nll(noise, batch.clean, batch.capture).mean()
             error = (self.denoise(batch.noisy) - batch.clean).square().mean()
             return {"nll": float(nll), "denoiser_mse": float(error)}
         finally:
@@ -284,7 +284,7 @@ class JointTask(NoiseTask):
 
     def _nll(self, left: Left, batch: TrainingBatch) -> Tensor:
         found = [
-            self._density.nll(noise, clean, batch.shots).mean()
+            self._density.nll(noise, clean, batch.capture).mean()
             for noise, clean in zip(left.noise, left.clean, strict=True)
         ]
         return torch.stack(found).mean()

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 
 __all__ = ["NoiseModel"]
 
@@ -20,7 +20,7 @@ __all__ = ["NoiseModel"]
 class NoiseModel(Protocol):
     """A density of noise given the clean image, camera and ISO; in practice an ``nn.Module``."""
 
-    def nll(self, noise: Tensor, clean: Tensor, shots: ShotBatch) -> Tensor:
+    def nll(self, noise: Tensor, clean: Tensor, capture: CaptureMetadata) -> Tensor:
         """Return the negative log-likelihood of each row's noise.
 
         In training mode rows may share batch statistics; in evaluation mode they are independent.
@@ -28,7 +28,7 @@ class NoiseModel(Protocol):
         Args:
             noise: ``(B, C, H, W)`` float32, ``noisy - clean``, white level 1.
             clean: Same shape; the condition. Values outside [0, 1] are clipped.
-            shots: Camera and ISO of the B rows.
+            capture: Camera and ISO of the B rows.
 
         Returns:
             ``(B,)``, nats a dimension (of C * H * W); differentiable in ``noise`` and ``clean``.

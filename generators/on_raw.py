@@ -33,7 +33,7 @@ from generators.base import (
     NoiseSample,
     Params,
 )
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.checks import check_choice, check_request
 from generators.isp import develop, mosaic, unprocess
 from generators.rendering import RenderingChoice, rendering_of
@@ -102,15 +102,15 @@ class OnRaw:
         if place is not None:
             place(device)
 
-    def check_shots(self, shots: ShotBatch) -> None:
+    def check_capture(self, capture: CaptureMetadata) -> None:
         """Refuse cameras and ISOs that the inner generator does not know, if it tells.
 
         Raises:
             ValueError: If there is one.
         """
-        check = getattr(self._inner, "check_shots", None)
+        check = getattr(self._inner, "check_capture", None)
         if check is not None:
-            check(shots)
+            check(capture)
 
     def sample(self, request: NoiseRequest) -> NoiseSample:
         """Put the inner generator's noise on the sensor's view of each row.
@@ -126,7 +126,7 @@ class OnRaw:
         Raises:
             ValueError: If H or W does not suit a Bayer mosaic, or the inner generator refuses.
         """
-        return self._shoot(request, [request.seeds])[0]
+        return self._expose(request, [request.seeds])[0]
 
     def sample_twice(self, request: NoiseRequest) -> tuple[NoiseSample, Tensor]:
         """Shoot each row twice: the same scene and development, independent noise.
@@ -135,10 +135,10 @@ class OnRaw:
             What :meth:`sample` returns, and the noisy images of the second shot.
         """
         again = [patch_seed(seed, "second") for seed in request.seeds]
-        first, second = self._shoot(request, [request.seeds, again])
+        first, second = self._expose(request, [request.seeds, again])
         return first, second.noisy
 
-    def _shoot(self, request: NoiseRequest, shots: list[Sequence[int]]) -> list[NoiseSample]:
+    def _expose(self, request: NoiseRequest, exposures: list[Sequence[int]]) -> list[NoiseSample]:
         """Return one sample for each list of seeds; the rendering follows the request's."""
         check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         image = request.context.clean
@@ -147,12 +147,12 @@ class OnRaw:
         # Row by row: powers, sines and convolutions may differ in the last bit with the size of the
         # batch, and a row must not.
         raw = torch.cat([_to_sensor(image[i : i + 1], p) for i, p in enumerate(drawn)])
-        context = NoiseContext(clean=raw.to(image.device), shots=request.context.shots)
+        context = NoiseContext(clean=raw.to(image.device), capture=request.context.capture)
         return [
             self._develop(
                 self._inner.sample(NoiseRequest(context=context, seeds=seeds)), drawn, image
             )
-            for seeds in shots
+            for seeds in exposures
         ]
 
     def _develop(

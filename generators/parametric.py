@@ -240,10 +240,10 @@ class Heteroscedastic:
         return normal_log_density(noisy.double() - clean, _variance(clean, self._betas(context)))
 
     def _betas(self, context: NoiseContext) -> list[tuple[float, float]]:
-        table, shots = self._table, context.shots
+        table, capture = self._table, context.capture
         if table is None:
-            return [self._fixed] * len(shots)
-        return [look_up(table, c, i) for c, i in zip(shots.camera, shots.iso, strict=True)]
+            return [self._fixed] * len(capture)
+        return [look_up(table, c, i) for c, i in zip(capture.camera, capture.iso, strict=True)]
 
 
 @final

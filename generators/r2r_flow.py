@@ -152,6 +152,6 @@ class R2RFlowTask(JointTask):
         self._denoiser.train(was_training)
         rng = batch_rng(self._seed, step, "r2r-flow")
         normal = torch.from_numpy(rng.standard_normal(noisy.shape, dtype="float32"))
-        drawn = draw_from(self._network, normal.to(noisy.device), clean, batch.shots)
+        drawn = draw_from(self._network, normal.to(noisy.device), clean, batch.capture)
         bound = _PLAUSIBLE * self._deviation(noisy)
         return torch.nan_to_num(drawn).clamp(-bound, bound)

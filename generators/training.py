@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import Domain, NoiseGenerator
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 
 __all__ = ["DataUse", "NoiseTask", "Part", "TrainingBatch", "TrainingSetup", "image"]
 
@@ -37,14 +37,14 @@ class TrainingBatch:
     """One training batch; images are float32 with the white level at 1, in the task's domain.
 
     Args:
-        shots: Camera and ISO of the B rows.
-        labels: ``(B,)`` int64 index of each row's (camera, ISO) in :attr:`TrainingSetup.shots`.
+        capture: Camera and ISO of the B rows.
+        labels: ``(B,)`` int64 index of each row's (camera, ISO) in :attr:`TrainingSetup.captures`.
         clean: ``(B, C, H, W)``; ``None`` where the task must not see it.
         noisy: Same shape, not clipped.
         second: Same shape: the same scene with independent noise.
     """
 
-    shots: ShotBatch
+    capture: CaptureMetadata
     labels: Tensor
     clean: Tensor | None = None
     noisy: Tensor | None = None
@@ -55,7 +55,7 @@ class TrainingBatch:
         moved = (None if t is None else t.to(device) for t in (self.clean, self.noisy, self.second))
         clean, noisy, second = moved
         return TrainingBatch(
-            shots=self.shots,
+            capture=self.capture,
             labels=self.labels.to(device),
             clean=clean,
             noisy=noisy,
@@ -80,7 +80,7 @@ class TrainingSetup:
     """What a task is made for.
 
     Args:
-        shots: Every (camera, ISO) of the data, sorted; labels index it.
+        captures: Every (camera, ISO) of the data, sorted; labels index it.
         seed: Seed of the initial weights and of everything that is drawn.
         dtype: Precision of convolutions; densities stay float32.
         channels: Of the images: 3 sRGB, 4 packed raw.
@@ -88,7 +88,7 @@ class TrainingSetup:
             one along; images in, images out, ``(B, channels, H, W)``.
     """
 
-    shots: tuple[tuple[str, int], ...]
+    captures: tuple[tuple[str, int], ...]
     seed: int
     dtype: torch.dtype = torch.float32
     channels: int = 3

@@ -47,7 +47,7 @@ class ImageRecord:
         second_sha256: SHA-256 of its bytes.
         role: ``clean``, or ``noisy`` for noisy images without a clean one: those can train what
             needs no clean image, and nothing can be cut from them.
-        details: What else the source knows of the shot, e.g. ``(("shutter", 60),)``.
+        details: What else the source knows of it, e.g. ``(("shutter", 60),)``.
     """
 
     image_id: str

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 import denoisers
-from generators.capture import ShotBatch, configuration_name
+from generators.capture import CaptureMetadata, configuration_name
 from generators.isp import Rendering, mosaic, unprocess
 from generators.joint_training import JointConfig
 from generators.nlf.calibration import (
@@ -95,7 +95,7 @@ def draw(
         for name in ("first", "second")
     )
     batch = TrainingBatch(
-        shots=ShotBatch(camera=(camera,) * BATCH, iso=tuple(speeds)),
+        capture=CaptureMetadata(camera=(camera,) * BATCH, iso=tuple(speeds)),
         labels=torch.tensor([isos.index(iso) for iso in speeds]),
         noisy=first,
         second=second,

@@ -100,19 +100,19 @@ def table(results: Mapping[str, list[BlockScore]], *, sound: bool) -> Iterator[s
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def by_shot(results: Mapping[str, list[BlockScore]]) -> Iterator[str]:
+def by_capture(results: Mapping[str, list[BlockScore]]) -> Iterator[str]:
     """Yield a Markdown table of KLD / AKLD / correlation error, means for each camera and ISO."""
     first = next(iter(results.values()))
-    shots = sorted({(str(s.camera), s.iso or 0) for s in first})
-    names = [f"{camera}, ISO {iso}" for camera, iso in shots]
+    captures = sorted({(str(s.camera), s.iso or 0) for s in first})
+    names = [f"{camera}, ISO {iso}" for camera, iso in captures]
     yield "Sound blocks (all where none is sound), mean KLD / AKLD / error of correlation:"
     yield ""
     yield "| noise | " + " | ".join(names) + " |"
-    yield "|---" * (len(shots) + 1) + "|"
+    yield "|---" * (len(captures) + 1) + "|"
     for name, scores in results.items():
         cells = []
-        for shot in shots:
-            here = [s for s in scores if (str(s.camera), s.iso or 0) == shot]
+        for capture in captures:
+            here = [s for s in scores if (str(s.camera), s.iso or 0) == capture]
             here = [s for s in here if s.sound] or here
             error = np.mean([abs(s.correlation - s.real_correlation) for s in here])
             kld, far = np.mean([s.kld for s in here]), np.mean([s.akld for s in here])
@@ -166,7 +166,7 @@ def main() -> None:
         started = time.monotonic()
         results[row.name] = evaluate_blocks(row.make(weights), blocks, seed=arguments.seed)
         print(f"{row.name}: {time.monotonic() - started:.0f} s", flush=True)
-    for lines in (table(results, sound=True), table(results, sound=False), by_shot(results)):
+    for lines in (table(results, sound=True), table(results, sound=False), by_capture(results)):
         print("", *lines, sep="\n")
     if arguments.json is not None:
         found = {name: [s.to_dict() for s in scores] for name, scores in results.items()}

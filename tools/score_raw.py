@@ -74,13 +74,13 @@ class Trained:
     def nll(self, batch: TrainingBatch) -> list[float]:
         """Return nats a dimension of each row."""
         clean, noisy = image(batch, "clean"), image(batch, "noisy")
-        context = NoiseContext(clean=clean, shots=batch.shots)
+        context = NoiseContext(clean=clean, capture=batch.capture)
         density = self._generator.log_prob(noisy, context)  # type: ignore[attr-defined]
         return [-float(value) / noisy[0].numel() for value in density]
 
     def noisy(self, batch: TrainingBatch, seeds: list[int]) -> torch.Tensor:
         """Return one sample a row."""
-        context = NoiseContext(clean=image(batch, "clean"), shots=batch.shots)
+        context = NoiseContext(clean=image(batch, "clean"), capture=batch.capture)
         return self._generator.sample(NoiseRequest(context=context, seeds=seeds)).noisy
 
 

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from generators.base import Domain, Need, NoiseRequest, NoiseSample
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.naflow.sampling import NAFlowGenerator
 from pipeline.images import read_pixels
 from pipeline.manifest.models import PairsSource, Splits
@@ -100,7 +100,7 @@ class HeldOut:
         return cls(camera, int(iso) if colon else None)
 
     def covers(self, camera: str, iso: int) -> bool:
-        """Tell whether a shot is held out."""
+        """Tell whether a camera and ISO are held out."""
         return camera == self.camera and self.iso in (None, iso)
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ class HeldOut:
 
 
 def nearest(camera: str, iso: int, known: Sequence[tuple[str, int]]) -> tuple[str, int]:
-    """Return the known class that metadata alone would suggest for a shot.
+    """Return the known class that metadata alone would suggest for a camera and ISO.
 
     Of the same camera if there is one, then of the same maker (first word of the camera's name),
     then of any; among those the nearest ISO in stops; a tie goes to the higher ISO, then to the
@@ -120,11 +120,16 @@ def nearest(camera: str, iso: int, known: Sequence[tuple[str, int]]) -> tuple[st
     """
     if not known:
         raise ValueError("no class is known; the weights must have at least one.")
-    same = [shot for shot in known if shot[0] == camera]
+    same = [capture for capture in known if capture[0] == camera]
 
-    def distance(shot: tuple[str, int]) -> tuple[float, bool, int, str]:
-        stops = abs(math.log2(shot[1] / iso))
-        return (round(stops, 6), shot[0].split()[0] != camera.split()[0], -shot[1], shot[0])
+    def distance(capture: tuple[str, int]) -> tuple[float, bool, int, str]:
+        stops = abs(math.log2(capture[1] / iso))
+        return (
+            round(stops, 6),
+            capture[0].split()[0] != camera.split()[0],
+            -capture[1],
+            capture[0],
+        )
 
     return min(same or known, key=distance)
 
@@ -157,7 +162,7 @@ def prepare(out: Path, data: Path, held: Sequence[HeldOut], settings: dict[str, 
 
 
 class ByNearestLabel:
-    """NAFlow by label, told the nearest class that it knows instead of the shot's own."""
+    """NAFlow by label, told the nearest class that it knows instead of the row's own."""
 
     name = "naflow"
     revision = 1
@@ -167,17 +172,19 @@ class ByNearestLabel:
 
     def __init__(self, weights: Path) -> None:
         self._inner = NAFlowGenerator(NAFlowGenerator.load_network(weights), sampling="label")
-        self._known = shots_of(self._inner)
+        self._known = captures_of(self._inner)
 
     def sample(self, request: NoiseRequest) -> NoiseSample:
         """Sample with each row's nearest class."""
-        asked = request.context.shots
+        asked = request.context.capture
         pairs = zip(asked.camera, asked.iso, strict=True)
         found = [nearest(str(camera), int(iso or 0), self._known) for camera, iso in pairs]
-        shots = ShotBatch(
+        capture = CaptureMetadata(
             camera=tuple(camera for camera, _ in found), iso=tuple(iso for _, iso in found)
         )
-        return self._inner.sample(replace(request, context=replace(request.context, shots=shots)))
+        return self._inner.sample(
+            replace(request, context=replace(request.context, capture=capture))
+        )
 
 
 class FromAnotherBlock:
@@ -208,7 +215,7 @@ class FromAnotherBlock:
         )
 
 
-def shots_of(generator: NAFlowGenerator) -> list[tuple[str, int]]:
+def captures_of(generator: NAFlowGenerator) -> list[tuple[str, int]]:
     """Return the (camera, ISO) pairs that the weights know."""
     parts = [name.rpartition("_") for name in generator.configurations]
     return [(camera, int(iso)) for camera, _, iso in parts]

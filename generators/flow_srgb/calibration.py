@@ -20,7 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from generators.capture import ShotBatch, configuration_name
+from generators.capture import CaptureMetadata, configuration_name
 from generators.flow_srgb.network import FlowSRGB
 from generators.seeds import patch_seed, standard_normal
 from generators.training import TrainingBatch, image
@@ -55,8 +55,8 @@ def match_moments(
         noisy, clean = image(batch, "noisy"), image(batch, "clean")
         seeds = [patch_seed(number, "moments", str(row)) for row in range(len(clean))]
         z = standard_normal(seeds, clean.shape[1:], "latent").to(clean.device)
-        made, _ = model.decode(z, clean, model.cells(batch.shots))
-        places = moment_rows(model, batch.shots)
+        made, _ = model.decode(z, clean, model.cells(batch.capture))
+        places = moment_rows(model, batch.capture)
         for whose, noise in enumerate((noisy - clean, made)):
             flat = noise.double().flatten(2).cpu()
             rows = torch.stack(
@@ -72,15 +72,18 @@ def match_moments(
     return tuple(tuple(row) for row in torch.cat([factor, shift], dim=1).tolist())
 
 
-def moment_rows(model: FlowSRGB, shots: ShotBatch) -> Tensor:
+def moment_rows(model: FlowSRGB, capture: CaptureMetadata) -> Tensor:
     """Return where each row's configuration stands among the known ones, ``(B,)`` int64.
 
     Raises:
         ValueError: If a row's camera and ISO are not known.
     """
-    model.cells(shots)  # refuses what is not known
+    model.cells(capture)  # refuses what is not known
     known = list(model.config.known)
-    names = [configuration_name(*shot) for shot in zip(shots.camera, shots.iso, strict=True)]  # type: ignore[arg-type]
+    names = [
+        configuration_name(str(camera), int(iso or 0))
+        for camera, iso in zip(capture.camera, capture.iso, strict=True)
+    ]
     return torch.tensor([known.index(name) for name in names])
 
 

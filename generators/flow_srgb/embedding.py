@@ -24,7 +24,7 @@ from torch.nn.functional import one_hot, relu
 
 from generators.seeds import uniform
 
-__all__ = ["ResidualBlock", "ShotEmbedding"]
+__all__ = ["CaptureEmbedding", "ResidualBlock"]
 
 WIDTH = 5
 BLOCKS = 3
@@ -57,7 +57,7 @@ class ResidualBlock(nn.Module):
         return h + step
 
 
-class ShotEmbedding(nn.Module):
+class CaptureEmbedding(nn.Module):
     """One number a row, from its ISO and camera.
 
     Args:

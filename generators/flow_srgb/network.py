@@ -53,8 +53,8 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from generators.capture import ShotBatch, configuration_name, configurations_in_words
-from generators.flow_srgb.embedding import ShotEmbedding
+from generators.capture import CaptureMetadata, configuration_name, configurations_in_words
+from generators.flow_srgb.embedding import CaptureEmbedding
 from generators.flows.border_coupling import BorderCoupling
 from generators.flows.conditional_linear import ConditionalLinear
 from generators.flows.pointwise import Invertible1x1
@@ -187,7 +187,7 @@ class Coupled(nn.Module):
         condition = CHANNELS if conditional else 0
         self.coupling = BorderCoupling(CHANNELS, passing=PASSING, condition=condition, seed=seed)
         self.embedding = (
-            ShotEmbedding(
+            CaptureEmbedding(
                 isos=len(config.isos), cameras=len(config.cameras), seed=seed, stream="embedding"
             )
             if conditional
@@ -255,7 +255,7 @@ class FlowSRGB(nn.Module):
         }
         self._iso_rows: dict[int | None, int] = {iso: row for row, iso in enumerate(config.isos)}
 
-    def cells(self, shots: ShotBatch) -> Cells:
+    def cells(self, capture: CaptureMetadata) -> Cells:
         """Look up each row's camera and ISO.
 
         Raises:
@@ -263,7 +263,7 @@ class FlowSRGB(nn.Module):
                 together.
         """
         camera_rows, iso_rows = [], []
-        for camera, iso in zip(shots.camera, shots.iso, strict=True):
+        for camera, iso in zip(capture.camera, capture.iso, strict=True):
             named = camera is not None and iso is not None
             if not named or configuration_name(camera, iso) not in self._known:  # type: ignore[arg-type]
                 raise ValueError(self._unknown(camera, iso))
@@ -307,10 +307,10 @@ class FlowSRGB(nn.Module):
         normal = -0.5 * (z.square().sum(dim=(1, 2, 3)) + z[0].numel() * math.log(2 * math.pi))
         return normal + ladj
 
-    def nll(self, noise: Tensor, clean: Tensor, shots: ShotBatch) -> Tensor:
+    def nll(self, noise: Tensor, clean: Tensor, capture: CaptureMetadata) -> Tensor:
         """Return nats a dimension of each row; see :class:`generators.noise_model.NoiseModel`."""
         clipped = clean.clamp(0.0, 1.0)
-        return -self.log_prob(noise, clipped, self.cells(shots)) / noise[0].numel()
+        return -self.log_prob(noise, clipped, self.cells(capture)) / noise[0].numel()
 
     @torch.no_grad()
     def initialise(self, noise: Tensor, clean: Tensor, cells: Cells) -> None:

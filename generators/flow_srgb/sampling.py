@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
-from generators.capture import ShotBatch, configuration_name
+from generators.capture import CaptureMetadata, configuration_name
 from generators.checks import check_choice, check_number, check_request
 from generators.flow_srgb.calibration import corrected, moment_rows
 from generators.flow_srgb.network import Cells, FlowSRGB, FlowSRGBConfig
@@ -81,7 +81,7 @@ class FlowSRGBGenerator:
         needs |= {"iso"} if iso is None else set()
         self.needs = frozenset(needs)
         if not needs:
-            model.cells(ShotBatch.same(1, camera=camera, iso=iso))
+            model.cells(CaptureMetadata.same(1, camera=camera, iso=iso))
 
     @staticmethod
     def load_network(path: Path) -> FlowSRGB:
@@ -101,13 +101,13 @@ class FlowSRGBGenerator:
         """Names ``camera_ISO`` that the weights were trained on."""
         return self._model.config.known
 
-    def check_shots(self, shots: ShotBatch) -> None:
+    def check_capture(self, capture: CaptureMetadata) -> None:
         """Refuse cameras and ISOs that the weights do not know, before anything is made.
 
         Raises:
             ValueError: If there is one; the message names it and what is known.
         """
-        self._model.cells(self._shots(shots))
+        self._model.cells(self._capture(capture))
 
     def place(self, device: str) -> None:
         """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
@@ -131,8 +131,8 @@ class FlowSRGBGenerator:
         check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         clean = request.context.clean
         self._check_channels(clean)
-        shots = self._shots(request.context.shots)
-        cells = self._model.cells(shots)
+        capture = self._capture(request.context.capture)
+        cells = self._model.cells(capture)
         z = self._temperature * standard_normal(request.seeds, clean.shape[1:], "latent")
         part = max(1, _PIXELS // (clean.shape[2] * clean.shape[3]))
         made = []
@@ -144,7 +144,7 @@ class FlowSRGBGenerator:
             made.append(drawn.cpu())
         noise = torch.cat(made)
         if self._moments is not None:
-            noise = corrected(noise, self._moments[moment_rows(self._model, shots)])
+            noise = corrected(noise, self._moments[moment_rows(self._model, capture)])
         config = self._model.config
         names = [
             configuration_name(config.cameras[camera], config.isos[iso])
@@ -162,7 +162,7 @@ class FlowSRGBGenerator:
 
         Args:
             noisy: ``(B, 3, H, W)`` float32.
-            context: Clean images and shots.
+            context: Clean images and capture metadata.
 
         Raises:
             ValueError: If the shapes differ, or the weights were not trained on a camera and ISO.
@@ -174,12 +174,12 @@ class FlowSRGBGenerator:
                 "equal shapes."
             )
         self._check_channels(clean)
-        cells = self._model.cells(self._shots(context.shots))
+        cells = self._model.cells(self._capture(context.capture))
         noise = (noisy - clean).to(self._device)
         return self._model.log_prob(noise, clean.to(self._device), cells).cpu()
 
-    def _shots(self, shots: ShotBatch) -> ShotBatch:
-        return shots.given(camera=self._camera, iso=self._iso)
+    def _capture(self, capture: CaptureMetadata) -> CaptureMetadata:
+        return capture.given(camera=self._camera, iso=self._iso)
 
     def _check_channels(self, clean: Tensor) -> None:
         if clean.shape[1] != 3:

@@ -81,9 +81,9 @@ class FlowSRGBTask(NoiseTask):
             "arrangement": "|".join(PUBLISHED),
             "dequantisation": "noisy",
             **params,
-            "cameras": sorted({camera for camera, _ in setup.shots}),
-            "isos": sorted({iso for _, iso in setup.shots}),
-            "configurations": [configuration_name(*shot) for shot in setup.shots],
+            "cameras": sorted({camera for camera, _ in setup.captures}),
+            "isos": sorted({iso for _, iso in setup.captures}),
+            "configurations": [configuration_name(*capture) for capture in setup.captures],
             "seed": setup.seed,
         }
         return cls(FlowSRGB(FlowSRGBConfig.from_dict(config)), seed=setup.seed)
@@ -92,7 +92,7 @@ class FlowSRGBTask(NoiseTask):
     def initialise(self, batch: TrainingBatch) -> None:
         """Set the linear layers from the batch of step 0."""
         noise, clean = self._draw(batch, 0)
-        self.module.initialise(noise, clean, self.module.cells(batch.shots))
+        self.module.initialise(noise, clean, self.module.cells(batch.capture))
 
     def loss(self, batch: TrainingBatch, step: int) -> Tensor:
         """Return the mean negative log-likelihood, nats a dimension, white level 1.
@@ -100,12 +100,12 @@ class FlowSRGBTask(NoiseTask):
         Raises:
             ValueError: If the batch has one row only: its norms compare rows.
         """
-        if self.module.training and len(batch.shots) < 2:
+        if self.module.training and len(batch.capture) < 2:
             raise ValueError(
                 "flow-srgb normalises over the rows of a batch; set batch_size to 2 or more."
             )
         noise, clean = self._draw(batch, step)
-        return self.module.nll(noise, clean, batch.shots).mean()
+        return self.module.nll(noise, clean, batch.capture).mean()
 
     @torch.no_grad()
     def measure(self, batch: TrainingBatch, step: int) -> dict[str, float]:

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseRequest, NoiseSample, Params
-from generators.capture import ShotBatch, configuration_name, configurations_in_words
+from generators.capture import CaptureMetadata, configuration_name, configurations_in_words
 from generators.checks import check_choice, check_number, check_request
 from generators.invdn.prior import ANY, MARGIN, colouring
 from generators.invdn.weights import InvDNWeights, load_invdn
@@ -124,14 +124,14 @@ class InvDNGenerator:
         """Names ``camera_ISO`` that the prior knows."""
         return self._names
 
-    def check_shots(self, shots: ShotBatch) -> None:
+    def check_capture(self, capture: CaptureMetadata) -> None:
         """Refuse cameras and ISOs that the weights do not know, before anything is made.
 
         Raises:
             ValueError: If there is one; the message names it and what is known.
         """
         if self._mode == "resample":
-            for camera, iso in zip(shots.camera, shots.iso, strict=True):
+            for camera, iso in zip(capture.camera, capture.iso, strict=True):
                 self._row(camera, iso)
 
     def place(self, device: str) -> None:
@@ -185,8 +185,8 @@ class InvDNGenerator:
     def _resample(self, request: NoiseRequest, rows: range) -> tuple[Tensor, list[Params]]:
         if self._prior is None:  # pragma: no cover - the constructor has refused it
             raise ValueError("these weights hold no prior.")
-        shots = request.context.shots.select(rows)
-        found = [self._row(c, i) for c, i in zip(shots.camera, shots.iso, strict=True)]
+        capture = request.context.capture.select(rows)
+        found = [self._row(c, i) for c, i in zip(capture.camera, capture.iso, strict=True)]
         encoded = self._encode(request.context.clean[rows.start : rows.stop])
         seeds = request.seeds[rows.start : rows.stop]
         channels, height, width = encoded.shape[1:]
@@ -241,7 +241,7 @@ class InvDNGenerator:
         return request.reference[rows.start : rows.stop], partner[rows.start : rows.stop]
 
     def _row(self, camera: str | None, iso: int | None) -> int:
-        """Return the prior's row of a shot."""
+        """Return the prior's row of a camera and ISO."""
         if self._pooled:
             return len(self._names)
         camera, iso = self._camera or camera, self._iso or iso

@@ -145,7 +145,7 @@ class InvDNTask(NoiseTask):
             noisy, _ = self.module.encode(image(batch, "noisy"))
             found.append(Differences(batch.labels, clean, noisy - clean))
             positions += clean.shape[0] * clean.shape[2] * clean.shape[3]
-        self._prior = fit_prior(found, len(self._setup.shots))
+        self._prior = fit_prior(found, len(self._setup.captures))
 
     def findings(self) -> dict[str, Any]:
         """Return how large noise is in the encoding, for each configuration."""
@@ -173,7 +173,7 @@ class InvDNTask(NoiseTask):
         return InvDNGenerator(weights, mode="resample")
 
     def _names(self) -> list[str]:
-        return [configuration_name(camera, iso) for camera, iso in self._setup.shots]
+        return [configuration_name(camera, iso) for camera, iso in self._setup.captures]
 
     def _terms(self, batch: TrainingBatch, step: int) -> _Terms:
         clean, noisy = image(batch, "clean"), image(batch, "noisy")

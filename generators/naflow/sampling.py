@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample, Params
-from generators.capture import ShotBatch, configuration_name, configurations_in_words
+from generators.capture import CaptureMetadata, configuration_name, configurations_in_words
 from generators.checks import check_choice, check_number, check_request
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.fused import FoldedNAFlow
@@ -109,7 +109,7 @@ class NAFlowGenerator:
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._device = model.prior_mean.device
         if sampling == "label" and camera is not None and iso is not None:
-            self._rows_of(ShotBatch.same(1, camera=camera, iso=iso))
+            self._rows_of(CaptureMetadata.same(1, camera=camera, iso=iso))
         self.needs = self._find_needs()
         self._folded = FoldedNAFlow(self._model, dtype=self._dtype)
 
@@ -134,14 +134,14 @@ class NAFlowGenerator:
         """Names ``camera_ISO`` that the weights know."""
         return self._model.config.configurations
 
-    def check_shots(self, shots: ShotBatch) -> None:
+    def check_capture(self, capture: CaptureMetadata) -> None:
         """Refuse cameras and ISOs that the weights do not know, before anything is made.
 
         Raises:
             ValueError: If there is one; the message names it and what is known.
         """
         if self._sampling == "label":
-            self._rows_of(self._shots(shots))
+            self._rows_of(self._capture(capture))
 
     def place(self, device: str) -> None:
         """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
@@ -216,7 +216,7 @@ class NAFlowGenerator:
 
         Args:
             noisy: ``(B, 3, H, W)`` float32.
-            context: Clean images and shots.
+            context: Clean images and capture metadata.
 
         Raises:
             ValueError: If the shapes differ or the weights do not know a camera and ISO.
@@ -226,7 +226,7 @@ class NAFlowGenerator:
                 f"noisy is {tuple(noisy.shape)} and clean {tuple(context.clean.shape)}; a density "
                 "needs equal shapes."
             )
-        rows = self._rows_of(self._shots(context.shots))
+        rows = self._rows_of(self._capture(context.capture))
         x, clean = noisy.to(self._device), context.clean.to(self._device)
         if self._model.config.models == "noise":
             x = x - clean
@@ -239,7 +239,7 @@ class NAFlowGenerator:
         if self._sampling in ("noise-aware", "rank"):
             return self._from_reference(request)
         if self._sampling == "label":
-            rows = self._rows_of(self._shots(request.context.shots))
+            rows = self._rows_of(self._capture(request.context.capture))
         else:
             classes = self._model.prior_mean.shape[0]
             drawn = [int(stream_rng(s, "class").integers(classes)) for s in request.seeds]
@@ -300,13 +300,13 @@ class NAFlowGenerator:
         normal = standard_normal(seeds, clean.shape[1:], stream).to(self._device)
         return perturb(clean, normal, level)
 
-    def _shots(self, shots: ShotBatch) -> ShotBatch:
-        return shots.given(camera=self._camera, iso=self._iso)
+    def _capture(self, capture: CaptureMetadata) -> CaptureMetadata:
+        return capture.given(camera=self._camera, iso=self._iso)
 
-    def _rows_of(self, shots: ShotBatch) -> Tensor:
+    def _rows_of(self, capture: CaptureMetadata) -> Tensor:
         known = {name: i for i, name in enumerate(self._model.config.configurations)}
         rows = []
-        for camera, iso in zip(shots.camera, shots.iso, strict=True):
+        for camera, iso in zip(capture.camera, capture.iso, strict=True):
             name = (
                 configuration_name(camera, iso) if camera is not None and iso is not None else "?"
             )

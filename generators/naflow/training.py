@@ -57,13 +57,13 @@ class NAFlowTask(NoiseTask):
                 and ``single_prior`` does not say that this is meant: noise-aware sampling compares
                 a reference with several.
         """
-        names = tuple(configuration_name(camera, iso) for camera, iso in setup.shots)
+        names = tuple(configuration_name(camera, iso) for camera, iso in setup.captures)
         own = {field.name for field in fields(NAFlowConfig)} - {"configurations", "seed"}
         check_params("naflow", params, own | {"recompute"})
         recompute = check_flag("recompute", params.get("recompute", False))
         network = {name: value for name, value in params.items() if name != "recompute"}
         if len(names) == 1 and not network.get("single_prior", False):
-            ((camera, iso),) = setup.shots
+            ((camera, iso),) = setup.captures
             raise ValueError(
                 f"the training data has one camera and ISO only, {camera} at ISO {iso}. naflow "
                 "learns one Gaussian for each and samples by comparing a reference with all of "

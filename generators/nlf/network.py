@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import Domain
-from generators.capture import ShotBatch, configuration_name, configurations_in_words
+from generators.capture import CaptureMetadata, configuration_name, configurations_in_words
 from generators.checks import check_choice
 from generators.densities import normal_log_density, poisson_gaussian_log_density
 from generators.nlf.calibration import NoiseLevel
@@ -126,7 +126,7 @@ class NLF(nn.Module):
             self.beta1[known[name]] = math.log(level.beta1) / _PACE
             self.beta2[known[name]] = math.log(level.beta2) / _PACE
 
-    def rows(self, shots: ShotBatch) -> Tensor:
+    def rows(self, capture: CaptureMetadata) -> Tensor:
         """Return the index of each row's configuration, ``(B,)`` int64.
 
         Raises:
@@ -134,7 +134,7 @@ class NLF(nn.Module):
         """
         known = {name: row for row, name in enumerate(self.config.configurations)}
         rows = []
-        for camera, iso in zip(shots.camera, shots.iso, strict=True):
+        for camera, iso in zip(capture.camera, capture.iso, strict=True):
             named = camera is not None and iso is not None
             name = configuration_name(str(camera), int(iso or 0)) if named else "?"
             if name not in known:
@@ -146,25 +146,25 @@ class NLF(nn.Module):
             rows.append(known[name])
         return torch.tensor(rows, device=self.beta1.device)
 
-    def variance(self, clean: Tensor, shots: ShotBatch) -> Tensor:
+    def variance(self, clean: Tensor, capture: CaptureMetadata) -> Tensor:
         """Return the variance of the noise at each value of ``clean``, same shape.
 
         Raises:
             ValueError: If a row's camera and ISO is unknown.
         """
-        rows = self.rows(shots)
+        rows = self.rows(capture)
         beta1, beta2 = (
             (_PACE * stored[rows]).exp()[:, None, None, None] for stored in (self.beta1, self.beta2)
         )
         return beta1 * clean.clamp_min(0.0) + beta2
 
-    def nll(self, noise: Tensor, clean: Tensor, shots: ShotBatch) -> Tensor:
+    def nll(self, noise: Tensor, clean: Tensor, capture: CaptureMetadata) -> Tensor:
         """Return each row's negative log-likelihood under normal noise of this variance.
 
         Args:
             noise: ``(B, C, H, W)``, noisy minus clean.
             clean: Same shape; the condition. Values outside [0, 1] are clipped.
-            shots: Camera and ISO of the B rows.
+            capture: Camera and ISO of the B rows.
 
         Returns:
             ``(B,)``, nats a dimension; differentiable in both images.
@@ -172,17 +172,17 @@ class NLF(nn.Module):
         Raises:
             ValueError: If a row's camera and ISO is unknown.
         """
-        v = self.variance(clean.clamp(0.0, 1.0), shots)
+        v = self.variance(clean.clamp(0.0, 1.0), capture)
         return 0.5 * (v.log() + noise.square() / v + _LOG_2PI).flatten(1).mean(1)
 
     @torch.no_grad()
-    def log_prob(self, noisy: Tensor, clean: Tensor, shots: ShotBatch) -> Tensor:
+    def log_prob(self, noisy: Tensor, clean: Tensor, capture: CaptureMetadata) -> Tensor:
         """Return the log density of each row under the configured distribution.
 
         Args:
             noisy: ``(B, C, H, W)``.
             clean: Same shape; >= 0 where photons are counted.
-            shots: Camera and ISO of the B rows.
+            capture: Camera and ISO of the B rows.
 
         Returns:
             ``(B,)`` nats, float64.
@@ -191,9 +191,9 @@ class NLF(nn.Module):
             ValueError: If a row's camera and ISO is unknown.
         """
         if self.config.distribution == "gaussian":
-            variance = self._double_variance(clean, shots)
+            variance = self._double_variance(clean, capture)
             return normal_log_density(noisy.double() - clean.double(), variance)
-        rows = self.rows(shots)
+        rows = self.rows(capture)
         found = torch.empty(len(rows), dtype=torch.float64, device=noisy.device)
         levels = list(self.levels().values())
         for row in sorted(set(rows.tolist())):
@@ -204,17 +204,17 @@ class NLF(nn.Module):
             )
         return found
 
-    def _double_variance(self, clean: Tensor, shots: ShotBatch) -> Tensor:
+    def _double_variance(self, clean: Tensor, capture: CaptureMetadata) -> Tensor:
         """Return :meth:`variance` in float64, without gradient."""
-        pairs = torch.tensor(self.levels_of(shots), dtype=torch.float64, device=clean.device)
+        pairs = torch.tensor(self.levels_of(capture), dtype=torch.float64, device=clean.device)
         beta1, beta2 = (column[:, None, None, None] for column in pairs.unbind(1))
         return beta1 * clean.detach().double().clamp_min(0.0) + beta2
 
-    def levels_of(self, shots: ShotBatch) -> list[NoiseLevel]:
+    def levels_of(self, capture: CaptureMetadata) -> list[NoiseLevel]:
         """Return beta1 and beta2 of each row.
 
         Raises:
             ValueError: If a row's camera and ISO is unknown.
         """
         levels = list(self.levels().values())
-        return [levels[int(row)] for row in self.rows(shots)]
+        return [levels[int(row)] for row in self.rows(capture)]

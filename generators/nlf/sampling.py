@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.checks import check_number, check_request
 from generators.nlf.network import NLF, NLFConfig
 from generators.seeds import standard_normal
@@ -58,7 +58,7 @@ class NLFGenerator:
         needs |= {"iso"} if iso is None else set()
         self.needs = frozenset(needs)
         if not needs:
-            model.rows(ShotBatch.same(1, camera=camera, iso=iso))
+            model.rows(CaptureMetadata.same(1, camera=camera, iso=iso))
 
     @staticmethod
     def load_network(path: Path) -> NLF:
@@ -76,13 +76,13 @@ class NLFGenerator:
         """Names ``camera_ISO`` that the weights know."""
         return self._model.config.configurations
 
-    def check_shots(self, shots: ShotBatch) -> None:
+    def check_capture(self, capture: CaptureMetadata) -> None:
         """Refuse cameras and ISOs that the weights do not know, before anything is made.
 
         Raises:
             ValueError: If there is one; the message names it and what is known.
         """
-        self._model.levels_of(self._shots(shots))
+        self._model.levels_of(self._capture(capture))
 
     def sample(self, request: NoiseRequest) -> NoiseSample:
         """Add noise to each row; its ``beta1`` and ``beta2`` are recorded.
@@ -93,8 +93,8 @@ class NLFGenerator:
         """
         check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         clean = request.context.clean.cpu()
-        shots = self._shots(request.context.shots)
-        levels = self._model.levels_of(shots)
+        capture = self._capture(request.context.capture)
+        levels = self._model.levels_of(capture)
         normal = standard_normal(request.seeds, clean.shape[1:], "noise")
         pairs = torch.tensor(levels, dtype=torch.float64)[:, :, None, None, None]
         beta1, beta2 = pairs.unbind(1)
@@ -122,7 +122,7 @@ class NLFGenerator:
                 f"noisy is {tuple(noisy.shape)} and clean {tuple(context.clean.shape)}; a density "
                 "needs equal shapes."
             )
-        return self._model.log_prob(noisy, context.clean, self._shots(context.shots))
+        return self._model.log_prob(noisy, context.clean, self._capture(context.capture))
 
-    def _shots(self, shots: ShotBatch) -> ShotBatch:
-        return shots.given(camera=self._camera, iso=self._iso)
+    def _capture(self, capture: CaptureMetadata) -> CaptureMetadata:
+        return capture.given(camera=self._camera, iso=self._iso)

@@ -80,7 +80,7 @@ class NLFTask(NoiseTask):
         distribution = params.get("distribution", "gaussian")
         check_choice("distribution", distribution, get_args(Distribution))
         config = NLFConfig(
-            configurations=tuple(configuration_name(*shot) for shot in setup.shots),
+            configurations=tuple(configuration_name(*capture) for capture in setup.captures),
             domain="srgb" if setup.channels == 3 else "raw",
             distribution=distribution,
         )
@@ -95,14 +95,14 @@ class NLFTask(NoiseTask):
         """Return the mean negative log-likelihood, nats a dimension."""
         del step
         clean, noisy = image(batch, "clean"), image(batch, "noisy")
-        return self.module.nll(noisy - clean, clean, batch.shots).mean()
+        return self.module.nll(noisy - clean, clean, batch.capture).mean()
 
     @torch.no_grad()
     def measure(self, batch: TrainingBatch, step: int) -> dict[str, float]:
         """Return ``nll``, nats a dimension, of normal noise with the fitted variance."""
         if batch.clean is not None and batch.noisy is not None:
             noise = batch.noisy - batch.clean
-            return {"nll": float(self.module.nll(noise, batch.clean, batch.shots).mean())}
+            return {"nll": float(self.module.nll(noise, batch.clean, batch.capture).mean())}
         return {"nll": float(self.loss(batch, step))}
 
     def finish(self, batches: Callable[[int], TrainingBatch]) -> None:
@@ -200,7 +200,7 @@ class NoisyPairNLFTask(NLFTask):
         """Return the mean negative log-likelihood of (n1 - n2) / sqrt(2), nats a dimension."""
         del step
         signal, half = self._signal(batch)
-        return self.module.nll(half.sqrt(), signal, batch.shots).mean()
+        return self.module.nll(half.sqrt(), signal, batch.capture).mean()
 
     def _compared(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         return image(batch, "noisy"), image(batch, "second")

@@ -38,7 +38,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.flows.bijection import Bijection
 from generators.flows.border_coupling import BorderCoupling
 from generators.flows.pointwise import Invertible1x1
@@ -145,7 +145,7 @@ class NoiseFlow(nn.Module):
             layers += _build(name, config, patch_seed(config.seed, "noise-flow", str(len(layers))))
         self.layers = cast("Sequence[Bijection | SignalScale]", nn.ModuleList(layers))
 
-    def labels(self, shots: ShotBatch) -> Labels:
+    def labels(self, capture: CaptureMetadata) -> Labels:
         """Return the rows' cameras and ISOs as indices of the configuration's lists.
 
         Raises:
@@ -153,8 +153,8 @@ class NoiseFlow(nn.Module):
         """
         device = next(self.parameters()).device
         found = (
-            _indices("camera", shots.camera, self.config.cameras),
-            _indices("ISO", shots.iso, self.config.isos),
+            _indices("camera", capture.camera, self.config.cameras),
+            _indices("ISO", capture.iso, self.config.isos),
         )
         return Labels(*(torch.tensor(indices, device=device) for indices in found))
 
@@ -201,9 +201,9 @@ class NoiseFlow(nn.Module):
         constant = 0.5 * z[0].numel() * math.log(2 * math.pi)
         return ladj - 0.5 * z.square().sum(dim=(1, 2, 3)) - constant
 
-    def nll(self, noise: Tensor, clean: Tensor, shots: ShotBatch) -> Tensor:
+    def nll(self, noise: Tensor, clean: Tensor, capture: CaptureMetadata) -> Tensor:
         """Return nats a dimension, ``(B,)``; see :class:`~generators.noise_model.NoiseModel`."""
-        return -self.log_prob(noise, clean, self.labels(shots)) / noise[0].numel()
+        return -self.log_prob(noise, clean, self.labels(capture)) / noise[0].numel()
 
     def warm_start(self, noise: Tensor, clean: Tensor, labels: Labels) -> None:
         """Fit a first layer that is signal-dependent to some noise, alone, by maximum likelihood.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
-from generators.capture import ShotBatch, configuration_name
+from generators.capture import CaptureMetadata, configuration_name
 from generators.checks import check_number, check_request
 from generators.noise_flow.fused import FoldedNoiseFlow
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
@@ -70,7 +70,9 @@ class NoiseFlowGenerator:
             config.cameras[0] if camera is None else camera,
             config.isos[0] if iso is None else iso,
         )
-        model.labels(ShotBatch.same(1, camera=some[0], iso=some[1]))  # refuses what is not known
+        model.labels(
+            CaptureMetadata.same(1, camera=some[0], iso=some[1])
+        )  # refuses what is not known
         self._device = next(model.parameters()).device
         self._folded = FoldedNoiseFlow(model)
 
@@ -93,13 +95,13 @@ class NoiseFlowGenerator:
         config = self._model.config
         return tuple(configuration_name(c, i) for c in config.cameras for i in config.isos)
 
-    def check_shots(self, shots: ShotBatch) -> None:
+    def check_capture(self, capture: CaptureMetadata) -> None:
         """Refuse cameras and ISOs that the weights do not know, before anything is made.
 
         Raises:
             ValueError: If there is one; the message names it and what is known.
         """
-        self._model.labels(self._shots(shots))
+        self._model.labels(self._capture(capture))
 
     def place(self, device: str) -> None:
         """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
@@ -121,8 +123,8 @@ class NoiseFlowGenerator:
                 that the weights do not know.
         """
         check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
-        shots = self._shots(request.context.shots)
-        labels = self._model.labels(shots)
+        capture = self._capture(request.context.capture)
+        labels = self._model.labels(capture)
         clean = request.context.clean
         rows, shape = len(clean), clean.shape[1:]
         part = rows
@@ -146,7 +148,7 @@ class NoiseFlowGenerator:
             return clean[start : start + kept] + noise[:kept].cpu()
 
         noisy = torch.cat(on_threads(one, range(0, rows, part)))
-        names = zip(shots.camera, shots.iso, strict=True)
+        names = zip(capture.camera, capture.iso, strict=True)
         params = [{"configuration": configuration_name(str(c), int(i or 0))} for c, i in names]
         return NoiseSample(clean=clean, noisy=noisy.clone(), params=params)
 
@@ -156,12 +158,12 @@ class NoiseFlowGenerator:
 
         Args:
             noisy: ``(B, 4, H, W)`` float32.
-            context: Clean images and shots.
+            context: Clean images and capture metadata.
 
         Raises:
             ValueError: If the shapes differ or the weights do not know a camera or ISO.
         """
-        labels = self._model.labels(self._shots(context.shots))
+        labels = self._model.labels(self._capture(context.capture))
         clean = context.clean
         if noisy.shape != clean.shape:
             raise ValueError(
@@ -171,5 +173,5 @@ class NoiseFlowGenerator:
         noise = (noisy - clean).to(self._device)
         return self._model.log_prob(noise, clean.to(self._device), labels).cpu()
 
-    def _shots(self, shots: ShotBatch) -> ShotBatch:
-        return shots.given(camera=self._camera, iso=self._iso)
+    def _capture(self, capture: CaptureMetadata) -> CaptureMetadata:
+        return capture.given(camera=self._camera, iso=self._iso)

@@ -1,7 +1,7 @@
 """Noise Flow's training task: maximum likelihood of real noise given the clean image.
 
-Camera and ISO enter through the shots of each row. In training, batch norms take the statistics of
-the batch, as released; measuring and sampling take the running ones.
+Camera and ISO enter through each row's capture metadata. In training, batch norms take the
+statistics of the batch, as released; measuring and sampling take the running ones.
 
 Two starts: ``fitted`` fits a signal-dependent first layer to the first batch, alone, by maximum
 likelihood; ``released`` leaves it as released, at a deviation of 1, where real noise has about 0.01
@@ -66,8 +66,8 @@ class NoiseFlowTask(NoiseTask):
                 f"noise-flow is trained on packed raw of 4 channels; the data has {setup.channels}."
             )
         config = {
-            "cameras": sorted({camera for camera, _ in setup.shots}),
-            "isos": sorted({iso for _, iso in setup.shots}),
+            "cameras": sorted({camera for camera, _ in setup.captures}),
+            "isos": sorted({iso for _, iso in setup.captures}),
             "seed": setup.seed,
             **{name: value for name, value in params.items() if name != "start"},
         }
@@ -79,12 +79,12 @@ class NoiseFlowTask(NoiseTask):
         if self._start == "released":
             return
         noise, clean = self._noise(batch)
-        self.module.warm_start(noise, clean, self.module.labels(batch.shots))
+        self.module.warm_start(noise, clean, self.module.labels(batch.capture))
 
     def loss(self, batch: TrainingBatch, step: int) -> Tensor:
         """Return the mean negative log-likelihood, nats a dimension."""
         noise, clean = self._noise(batch)
-        return self.module.nll(noise, clean, batch.shots).mean()
+        return self.module.nll(noise, clean, batch.capture).mean()
 
     @torch.no_grad()
     def measure(self, batch: TrainingBatch, step: int) -> dict[str, float]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import patch_seed, stream_rng
 from pipeline.building.recipe import LoadedGenerator, recipe_of
 from pipeline.canonical import sha256_of
@@ -138,7 +138,7 @@ def make_plan(manifest: CorpusManifest, loaded: Sequence[LoadedGenerator]) -> Pl
         raise PlanError(f"no patch can be cut from {len(found.records)} photographs. {reasons}")
     _check_domains(records, loaded)
     _check_needs(records, loaded)
-    _check_shots(records, loaded)
+    _check_capture(records, loaded)
     shards = _shards(manifest, records, places)
     return Plan(
         records, shards, rejects, _hash(manifest, records, loaded, shards), manifest.patches.size
@@ -293,17 +293,17 @@ def _check_needs(records: list[ImageRecord], loaded: Sequence[LoadedGenerator]) 
                 )
 
 
-def _check_shots(records: list[ImageRecord], loaded: Sequence[LoadedGenerator]) -> None:
+def _check_capture(records: list[ImageRecord], loaded: Sequence[LoadedGenerator]) -> None:
     """Refuse cameras and ISOs of the sources that a generator does not know, before any work."""
     first = {(record.camera, record.iso): record for record in reversed(records)}
     for one in loaded:
         # Only generators with weights of their own know some and not others.
-        check = getattr(one.generator, "check_shots", None)
+        check = getattr(one.generator, "check_capture", None)
         if check is None:
             continue
         for (camera, iso), record in sorted(first.items(), key=lambda item: item[1].uri):
             try:
-                check(ShotBatch.same(1, camera=camera, iso=iso))
+                check(CaptureMetadata.same(1, camera=camera, iso=iso))
             except ValueError as error:
                 raise PlanError(
                     f"generator '{one.spec.key}' cannot serve source '{record.source}' "

@@ -70,7 +70,7 @@ def inspect(corpus: str, gallery: str | None, as_json: bool) -> None:
     click.echo()
     print_table(
         ["camera", "ISO", "pairs"],
-        [[camera, iso or "-", f"{rows:,}"] for (camera, iso), rows in summary.shots.items()],
+        [[camera, iso or "-", f"{rows:,}"] for (camera, iso), rows in summary.captures.items()],
     )
     click.echo()
     print_table(

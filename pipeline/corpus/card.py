@@ -166,7 +166,7 @@ def _generators(index: CorpusIndex, summary: Summary) -> str:
 def _shots(summary: Summary) -> str:
     rows = [
         (camera, "unknown" if iso is None else iso, f"{pairs:,}")
-        for (camera, iso), pairs in summary.shots.items()
+        for (camera, iso), pairs in summary.captures.items()
     ]
     return _table(("camera", "ISO", "pairs"), rows)
 

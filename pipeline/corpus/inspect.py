@@ -57,7 +57,7 @@ class Summary:
         rows: Number of pairs.
         splits: Pairs of each split.
         generators: Pairs of each generator, by key.
-        shots: Pairs of each camera and ISO, ``"unknown"`` where not known.
+        captures: Pairs of each camera and ISO, ``"unknown"`` where not known.
         noise: Noise levels of each generator.
         image: ``(height, width)`` of the images, pixels, with their number of pairs.
         bytes: Bytes of each format's files.
@@ -69,7 +69,7 @@ class Summary:
     rows: int
     splits: Mapping[str, int]
     generators: Mapping[str, int]
-    shots: Mapping[tuple[str, int | None], int]
+    captures: Mapping[tuple[str, int | None], int]
     noise: Mapping[str, NoiseLevels]
     image: Mapping[tuple[int, int], int]
     bytes: Mapping[str, int]
@@ -86,7 +86,7 @@ class Summary:
             **plain,
             "shots": [
                 {"camera": camera, "iso": iso, "rows": rows}
-                for (camera, iso), rows in self.shots.items()
+                for (camera, iso), rows in self.captures.items()
             ],
             "noise": {key: asdict(levels) for key, levels in self.noise.items()},
             "images": [
@@ -109,7 +109,7 @@ def summarise(root: str) -> Summary:
 def summarise_index(root: str, index: CorpusIndex) -> Summary:
     """Count what the shards of an index hold; ``corpus.json`` need not be there yet."""
     generators: Counter[str] = Counter()
-    shots: Counter[tuple[str, int | None]] = Counter()
+    captures: Counter[tuple[str, int | None]] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
     levels: dict[str, list[float]] = {}
     for file in _one_format(index):
@@ -117,7 +117,7 @@ def summarise_index(root: str, index: CorpusIndex) -> Summary:
             columns = shard.columns(["generator", "camera", "iso", "height", "width", "noise_std"])
         generators.update(columns["generator"])
         cameras = [camera or _UNKNOWN for camera in columns["camera"]]
-        shots.update(zip(cameras, columns["iso"], strict=True))
+        captures.update(zip(cameras, columns["iso"], strict=True))
         sizes.update(zip(columns["height"], columns["width"], strict=True))
         for key, level in zip(columns["generator"], columns["noise_std"], strict=True):
             levels.setdefault(key, []).append(level)
@@ -127,7 +127,7 @@ def summarise_index(root: str, index: CorpusIndex) -> Summary:
         rows=sum(shard.rows for shard in index.shards),
         splits=index.splits,
         generators=dict(sorted(generators.items())),
-        shots=dict(sorted(shots.items(), key=lambda item: (item[0][0], item[0][1] or 0))),
+        captures=dict(sorted(captures.items(), key=lambda item: (item[0][0], item[0][1] or 0))),
         noise={key: _levels(values) for key, values in sorted(levels.items())},
         image=dict(sorted(sizes.items())),
         bytes={
@@ -230,10 +230,10 @@ def _line(root: str, candidates: Sequence[_Candidate]) -> tuple[str, list[np.nda
         pairs.append((clean.astype(np.float64) / white, noisy.astype(np.float64) / white, values))
     clean, noisy, values = max(pairs, key=lambda pair: float(pair[0].std()))
     amplified = 0.5 + GAIN * (noisy - clean)
-    shot = values["camera"] or "camera unknown"
+    camera = values["camera"] or "camera unknown"
     iso = f"ISO {values['iso']}" if values["iso"] is not None else "ISO unknown"
     level = f"noise {255 * values['noise_std']:.2f} grey levels"
-    caption = f"{values['generator']}  ·  {shot}  ·  {iso}  ·  {level}"
+    caption = f"{values['generator']}  ·  {camera}  ·  {iso}  ·  {level}"
     return caption, [_displayed(clean), _displayed(noisy), _displayed(amplified, linear=False)]
 
 

@@ -21,7 +21,7 @@ import torch
 
 from denoisers.base import mirrored
 from generators.base import Domain, NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import standard_normal
 from pipeline.building.recipe import LoadedGenerator, load_generators
 from pipeline.images import read_pixels
@@ -158,10 +158,10 @@ class Generated(Condition):
         place = getattr(generator, "place", None)
         if place is not None:
             place(self.device)
-        shots = ShotBatch(camera=(record.camera,), iso=(record.iso,))
+        capture = CaptureMetadata(camera=(record.camera,), iso=(record.iso,))
         with torch.inference_mode():
             sample = generator.sample(
-                NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=[seed])
+                NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=[seed])
             )
         # Four packed photosites to a value where a photograph becomes raw.
         halved = 2 if generator.accepts != generator.gives else 1

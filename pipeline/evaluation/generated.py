@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Domain, Likelihood, NoiseContext, NoiseGenerator, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import patch_seed, uniform
 from pipeline.evaluation.corpora import cell_of, unit
 from pipeline.evaluation.noise import Measured, NoiseMeasure
@@ -136,8 +136,10 @@ class GeneratorMeasure:
 
     def _group(self, sums: Measured, blocks: list[Block]) -> None:
         clean, noisy = _batch([b.clean for b in blocks]), _batch([b.noisy for b in blocks])
-        shots = ShotBatch(camera=tuple(b.camera for b in blocks), iso=tuple(b.iso for b in blocks))
-        context = NoiseContext(clean=clean, shots=shots)
+        capture = CaptureMetadata(
+            camera=tuple(b.camera for b in blocks), iso=tuple(b.iso for b in blocks)
+        )
+        context = NoiseContext(clean=clean, capture=capture)
         samples = [
             self._sample(context, noisy, blocks, number)
             for number in range(self.manifest.metrics.akld_samples)

@@ -134,10 +134,10 @@ def noise_figures(
     """
     made, own = measured.noise("made"), measured.noise("real")
     total, against = made.total(), own.total() if real is None else real
-    by_shot = []
+    by_capture = []
     if real is None:
         others = own.by("camera", "iso")
-        by_shot = [
+        by_capture = [
             {"camera": key[0], "iso": key[1], **pooled_distances(others[key], sums)}
             for key, sums in made.by("camera", "iso").items()
             if key in others
@@ -145,7 +145,7 @@ def noise_figures(
     return {
         **score_figures(measured.scores, sound_offset),
         "pooled": pooled_distances(against, total),
-        "pooled by camera, iso": by_shot,
+        "pooled by camera, iso": by_capture,
         "noise": {
             "made": total.to_dict(),
             **({"real": against.to_dict()} if against.blocks else {}),

@@ -20,7 +20,7 @@ from pipeline.images.errors import ImageError
 from pipeline.images.mosaic import CFA
 from pipeline.pixels import Pixels
 
-__all__ = ["RAWPY_MISSING", "has_rawpy", "read_dng", "read_shot", "size_of_dng"]
+__all__ = ["RAWPY_MISSING", "has_rawpy", "read_capture", "read_dng", "size_of_dng"]
 
 RAWPY_MISSING = "DNG files are read by rawpy, which is not installed; pip install 'noisemill[raw]'."
 
@@ -61,7 +61,7 @@ def read_dng(data: bytes) -> tuple[Pixels, str, tuple[float, ...], float]:
         return np.array(raw.raw_image_visible), _cfa(raw), black, white
 
 
-def read_shot(data: bytes) -> tuple[str | None, int | None]:
+def read_capture(data: bytes) -> tuple[str | None, int | None]:
     """Return camera and ISO speed as the file's metadata have them; None where they are absent."""
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:

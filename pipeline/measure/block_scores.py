@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from generators.base import NoiseContext, NoiseGenerator, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import patch_seed
 from pipeline.measure.blocks import PairBlock
 from pipeline.measure.metrics.akld import AkldMetric
@@ -125,9 +125,11 @@ def _score_group(
     generator: NoiseGenerator, blocks: list[PairBlock], seed: int, convention: KldConvention
 ) -> list[BlockScore]:
     clean, noisy = _batch([b.clean for b in blocks]), _batch([b.noisy for b in blocks])
-    shots = ShotBatch(camera=tuple(b.camera for b in blocks), iso=tuple(b.iso for b in blocks))
+    capture = CaptureMetadata(
+        camera=tuple(b.camera for b in blocks), iso=tuple(b.iso for b in blocks)
+    )
     request = NoiseRequest(
-        context=NoiseContext(clean=clean, shots=shots),
+        context=NoiseContext(clean=clean, capture=capture),
         seeds=[patch_seed(seed, "evaluate", b.scene, str(b.y), str(b.x)) for b in blocks],
         reference=noisy if "reference" in generator.needs else None,
         reference_clean=clean if "reference" in generator.needs else None,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generators.base import NoiseContext, NoiseGenerator, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import patch_seed
 from pipeline.building.plan import PlannedShard, patch_id
 from pipeline.building.run import inline_stages, prepare, task_for
@@ -76,8 +76,8 @@ def add_noise(
         generator: What makes the noise.
         picture: ``(H, W, C)`` uint8, uint16 or float32.
         seed: Equal seeds give equal noise on equal pictures.
-        camera: Camera of the shot, for generators that need it.
-        iso: ISO of the shot, likewise.
+        camera: Camera of the photograph, for generators that need it.
+        iso: ISO of the photograph, likewise.
         reference: Clean and noisy image of a real pair, for generators that follow one.
 
     Returns:
@@ -86,7 +86,7 @@ def add_noise(
     """
     clean = to_unit(picture)
     content = hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()
-    shots = ShotBatch.same(1, camera=camera, iso=iso)
+    capture = CaptureMetadata.same(1, camera=camera, iso=iso)
     network = getattr(generator, "multiple", 1) > 2
     example = None if reference is None else [_centre(to_unit(r), generator) for r in reference]
     result: NDArray[np.float32] | None = None
@@ -94,7 +94,7 @@ def add_noise(
         padded, crop = _pad(clean[tile.window], getattr(generator, "multiple", 1))
         place = f"{tile.core[0].start}:{tile.core[1].start}"
         request = NoiseRequest(
-            context=NoiseContext(clean=_tensor(padded), shots=shots),
+            context=NoiseContext(clean=_tensor(padded), capture=capture),
             seeds=[patch_seed(seed, content, place, generator.name)],
             reference=None if example is None else _tensor(example[1]),
             reference_clean=None if example is None else _tensor(example[0]),

@@ -35,7 +35,7 @@ class Candidate:
         license: Licence of the photograph.
         second: URI of a second noisy image of the scene.
         role: ``noisy`` where there is no clean image.
-        details: What else is known of the shot.
+        details: What else is known of it.
     """
 
     clean: str

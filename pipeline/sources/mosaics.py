@@ -25,7 +25,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from pipeline.images import ImageError, display
-from pipeline.images.dng import RAWPY_MISSING, has_rawpy, read_shot
+from pipeline.images.dng import RAWPY_MISSING, has_rawpy, read_capture
 from pipeline.images.files import read_file
 from pipeline.images.mosaic import AUTO, Cfa, Part
 from pipeline.manifest.base import Filled, Model, Positive
@@ -46,7 +46,7 @@ _Level = Annotated[float, Field(ge=0)]
 
 
 class Sidecar(Model):
-    """How a mosaic is read, and what is known of its shot."""
+    """How a mosaic is read, and what is known of how it was taken."""
 
     cfa: Cfa | None = None
     black_level: _Level | Annotated[list[_Level], Field(min_length=4, max_length=4)] = 0.0
@@ -71,10 +71,10 @@ def scan_mosaics(source: MosaicsSource, splits: Splits) -> Scan:
         raise ValueError(f"{display(source.path)}: {RAWPY_MISSING}")
     sidecars = _Sidecars([file for file in everything if _suffix(file) in _SIDECARS])
     with ThreadPoolExecutor(max_workers=4) as pool:
-        # A pair is about the noisy shot: the clean one is often taken at the lowest speed.
-        shots = list(pool.map(_shot_of, [noisy or clean for clean, noisy in pairs]))
+        # A pair is about the noisy photograph: the clean one is often taken at the lowest speed.
+        capture = list(pool.map(_shot_of, [noisy or clean for clean, noisy in pairs]))
     candidates = []
-    for (clean, noisy), (camera, iso) in zip(pairs, shots, strict=True):
+    for (clean, noisy), (camera, iso) in zip(pairs, capture, strict=True):
         sidecar = sidecars.of(clean)
         said = sidecar if noisy is None else sidecars.of(noisy)
         try:
@@ -197,7 +197,7 @@ def _shot_of(file: Found) -> tuple[str | None, int | None]:
     if _suffix(file) != _DNG:
         return None, None
     try:
-        return read_shot(read_file(file.uri))
+        return read_capture(read_file(file.uri))
     except ImageError:  # told when the header is read
         return None, None
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from generators.base import NoiseContext, NoiseGenerator, NoiseRequest, NoiseSample
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 
 __all__ = [
     "CHECKS",
@@ -60,7 +60,7 @@ def make_request(case: GeneratorCase) -> NoiseRequest:
     noise = torch.from_numpy(rng.normal(0, 0.03, (rows, *shape)).astype(np.float32))
     return NoiseRequest(
         context=NoiseContext(
-            clean=clean, shots=ShotBatch.same(rows, camera=case.camera, iso=case.iso)
+            clean=clean, capture=CaptureMetadata.same(rows, camera=case.camera, iso=case.iso)
         ),
         seeds=case.seeds,
         reference=clean + noise,
@@ -73,12 +73,14 @@ def take_rows(
     rows: list[int],
     *,
     seeds: list[int] | None = None,
-    shots: ShotBatch | None = None,
+    capture: CaptureMetadata | None = None,
 ) -> NoiseRequest:
     """Return some rows of a request, with other seeds or shots where given."""
     context = request.context
     return NoiseRequest(
-        context=NoiseContext(clean=context.clean[rows], shots=shots or context.shots.select(rows)),
+        context=NoiseContext(
+            clean=context.clean[rows], capture=capture or context.capture.select(rows)
+        ),
         seeds=seeds or [request.seeds[i] for i in rows],
         reference=None if request.reference is None else request.reference[rows],
         reference_clean=None if request.reference_clean is None else request.reference_clean[rows],
@@ -158,25 +160,25 @@ def check_params_are_json_scalars_one_set_a_row(case: GeneratorCase) -> None:
 
 def check_a_missing_need_is_refused_by_name(case: GeneratorCase) -> None:
     generator, request = case.make(), make_request(case)
-    shots = request.context.shots
+    capture = request.context.capture
     without = {
-        "camera": ShotBatch(camera=(*shots.camera[:-1], None), iso=shots.iso),
-        "iso": ShotBatch(camera=shots.camera, iso=(*shots.iso[:-1], None)),
+        "camera": CaptureMetadata(camera=(*capture.camera[:-1], None), iso=capture.iso),
+        "iso": CaptureMetadata(camera=capture.camera, iso=(*capture.iso[:-1], None)),
     }
     rows = list(range(len(case.seeds)))
     for need in generator.needs:
         if need == "reference":
             poor = NoiseRequest(context=request.context, seeds=request.seeds)
         else:
-            poor = take_rows(request, rows, shots=without[need])
+            poor = take_rows(request, rows, capture=without[need])
         with pytest.raises(ValueError, match=need):
             generator.sample(poor)
     bare = NoiseRequest(
         context=NoiseContext(
             clean=request.context.clean,
-            shots=ShotBatch(
-                camera=shots.camera if "camera" in generator.needs else (None,) * len(rows),
-                iso=shots.iso if "iso" in generator.needs else (None,) * len(rows),
+            capture=CaptureMetadata(
+                camera=capture.camera if "camera" in generator.needs else (None,) * len(rows),
+                iso=capture.iso if "iso" in generator.needs else (None,) * len(rows),
             ),
         ),
         seeds=request.seeds,
@@ -189,7 +191,7 @@ def check_a_missing_need_is_refused_by_name(case: GeneratorCase) -> None:
 def check_a_wrong_number_of_channels_is_refused(case: GeneratorCase) -> None:
     generator, request = case.make(), make_request(case)
     clean = request.context.clean[:, :1].expand(-1, 2, -1, -1).contiguous()
-    context = NoiseContext(clean=clean, shots=request.context.shots)
+    context = NoiseContext(clean=clean, capture=request.context.capture)
     with pytest.raises(ValueError, match="channels"):
         generator.sample(NoiseRequest(context=context, seeds=request.seeds))
 

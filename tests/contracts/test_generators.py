@@ -131,7 +131,7 @@ class RecordsTensors(Faulty):
 
 class HidesANeed(Faulty):
     def sample(self, request: NoiseRequest) -> NoiseSample:
-        [iso + 0 for iso in request.context.shots.iso]  # type: ignore[operator]
+        [iso + 0 for iso in request.context.capture.iso]  # type: ignore[operator]
         return self.inner.sample(request)
 
 

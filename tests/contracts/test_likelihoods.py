@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Likelihood, NoiseContext, NoiseGenerator, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.nlf.calibration import NoiseLevel
 from generators.nlf.network import NLF, Distribution, NLFConfig
 from generators.nlf.sampling import NLFGenerator
@@ -50,7 +50,7 @@ CASES: dict[str, Callable[[], NoiseGenerator]] = {
 
 def flat(level: float, shape: tuple[int, ...]) -> NoiseContext:
     clean = torch.full(shape, level, dtype=torch.float32)
-    return NoiseContext(clean=clean, shots=ShotBatch.same(shape[0], camera="S6", iso=800))
+    return NoiseContext(clean=clean, capture=CaptureMetadata.same(shape[0], camera="S6", iso=800))
 
 
 def density_on_a_grid(model: Likelihood, level: float, noisy: Tensor) -> tuple[Tensor, Tensor]:

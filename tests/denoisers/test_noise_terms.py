@@ -8,7 +8,7 @@ from torch import Tensor
 
 import generators
 from denoisers.noise_terms import Density, Gaussian, Model, NoiseTerm, PoissonGaussian
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import standard_normal, uniform
 from generators.sensor import photon_counts
 
@@ -20,7 +20,7 @@ def picture(*shape: int, seed: int = 0) -> Tensor:
 class LinearNoise:
     """A noise density with variance 0.01 * clean + 0.001."""
 
-    def nll(self, noise: Tensor, clean: Tensor, shots: ShotBatch) -> Tensor:
+    def nll(self, noise: Tensor, clean: Tensor, capture: CaptureMetadata) -> Tensor:
         variance = 0.01 * clean + 0.001
         terms = 0.5 * (noise.square() / variance + variance.log())
         return terms.mean(dim=(1, 2, 3))
@@ -89,15 +89,15 @@ def test_values_below_black_have_a_gradient() -> None:
 
 
 def test_one_shot_serves_all_rows() -> None:
-    shots = ShotBatch.same(1, camera="a", iso=100)
-    seen: list[ShotBatch] = []
+    capture = CaptureMetadata.same(1, camera="a", iso=100)
+    seen: list[CaptureMetadata] = []
 
     class Spy(LinearNoise):
-        def nll(self, noise: Tensor, clean: Tensor, shots: ShotBatch) -> Tensor:
-            seen.append(shots)
-            return super().nll(noise, clean, shots)
+        def nll(self, noise: Tensor, clean: Tensor, capture: CaptureMetadata) -> Tensor:
+            seen.append(capture)
+            return super().nll(noise, clean, capture)
 
-    Model(Spy(), shots)(picture(3, 1, 2, 2), picture(3, 1, 2, 2, seed=1))
+    Model(Spy(), capture)(picture(3, 1, 2, 2), picture(3, 1, 2, 2, seed=1))
     assert seen[0].camera == ("a",) * 3
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from generators.base import NoiseContext, NoiseRequest
 from generators.camera import SimulatedCamera
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.isp import MATRICES, Rendering, develop
 from generators.sensor import SENSORS
 
@@ -41,7 +41,7 @@ def scene(rows: int = ROWS, side: int = SIDE) -> Tensor:
 def ask(image: Tensor, *, iso: int | None = None, first_seed: int = 0) -> NoiseRequest:
     rows = len(image)
     return NoiseRequest(
-        context=NoiseContext(clean=image, shots=ShotBatch.same(rows, camera=None, iso=iso)),
+        context=NoiseContext(clean=image, capture=CaptureMetadata.same(rows, camera=None, iso=iso)),
         seeds=range(first_seed, first_seed + rows),
     )
 

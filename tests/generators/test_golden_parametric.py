@@ -23,7 +23,7 @@ import torch
 
 import generators
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parametric_revision_1.npz"
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,7 +49,7 @@ def make(case: str) -> dict[str, np.ndarray]:
     row, channel, y, x = np.indices((2, 3, 8, 12))
     clean = torch.from_numpy(((61 * row + 31 * channel + 17 * y + 7 * x) % 256 / 255).astype("f4"))
     request = NoiseRequest(
-        context=NoiseContext(clean=clean, shots=ShotBatch.same(2, camera="S6", iso=800)),
+        context=NoiseContext(clean=clean, capture=CaptureMetadata.same(2, camera="S6", iso=800)),
         seeds=[20240101, 2**64 - 1],
     )
     sample = generators.create(name, params=params).sample(request)

@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import nnls
 
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.measured import FittedHeteroscedastic, MeasuredAwgn, RealNoise, fit_noise_level
 
 
@@ -28,7 +28,7 @@ def request(level: float, *, reference: bool = True, rows: int = 3) -> NoiseRequ
     scale = level * torch.arange(1, rows + 1)[:, None, None, None] * (0.2 + clean).sqrt()
     real = clean + 0.05 + scale * torch.from_numpy(rng.normal(0, 1, clean.shape)).float()
     return NoiseRequest(
-        context=NoiseContext(clean=clean, shots=ShotBatch.unknown(rows)),
+        context=NoiseContext(clean=clean, capture=CaptureMetadata.unknown(rows)),
         seeds=list(range(rows)),
         reference=real if reference else None,
         reference_clean=clean if reference else None,

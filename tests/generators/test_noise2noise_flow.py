@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad
 
 import generators
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.joint_training import JointConfig
 from generators.nlf.calibration import NoiseLevel
 from generators.nlf.network import NLF, NLFConfig
@@ -22,7 +22,7 @@ from generators.noise_flow.network import NoiseFlow
 from generators.seeds import standard_normal, uniform
 from generators.training import TrainingBatch, TrainingSetup
 
-SHOTS = (("S6", 100), ("S6", 800))
+CAPTURES = (("S6", 100), ("S6", 800))
 TRUE = NoiseLevel(4e-3, 1e-4)
 
 
@@ -48,7 +48,7 @@ def noisy_batch(step: int, *, rows: int = 4, side: int = 32, level: NoiseLevel =
         clean + spread * standard_normal(seeds, clean.shape[1:], name) for name in ("1", "2")
     )
     batch = TrainingBatch(
-        shots=ShotBatch.same(rows, camera="S6", iso=800),
+        capture=CaptureMetadata.same(rows, camera="S6", iso=800),
         labels=torch.ones(rows, dtype=torch.int64),
         noisy=first,
         second=second,
@@ -58,7 +58,7 @@ def noisy_batch(step: int, *, rows: int = 4, side: int = 32, level: NoiseLevel =
 
 def setup(**more: Any) -> TrainingSetup:
     return TrainingSetup(
-        shots=SHOTS,
+        captures=CAPTURES,
         seed=5,
         channels=4,
         denoiser=lambda name, seed, keep=0.0: Stub(keep=keep),
@@ -106,10 +106,10 @@ def test_the_loss_is_the_published_sum(objective: Any) -> None:
     c1, c2 = one.clamp(0, 1), two.clamp(0, 1)
     model = task.module.get_submodule("noise_model")
     assert isinstance(model, NLF)
-    first, second, shots = batch.noisy, batch.second, batch.shots
-    crossed = model.nll(first - c2, c2, shots).mean() + model.nll(second - c1, c1, shots).mean()
-    own = model.nll(first - c1, c1, shots).mean() + model.nll(second - c2, c2, shots).mean()
-    apart = model.nll((first - second) / math.sqrt(2), (c1 + c2) / 2, shots).mean()
+    first, second, capture = batch.noisy, batch.second, batch.capture
+    crossed = model.nll(first - c2, c2, capture).mean() + model.nll(second - c1, c1, capture).mean()
+    own = model.nll(first - c1, c1, capture).mean() + model.nll(second - c2, c2, capture).mean()
+    apart = model.nll((first - second) / math.sqrt(2), (c1 + c2) / 2, capture).mean()
     nll = {
         "crossed": crossed / 2,
         "self": own / 2,
@@ -135,7 +135,7 @@ def test_the_noise_model_and_the_denoiser_get_better_without_a_clean_image() -> 
     task.initialise(noisy_batch(0)[0])
     held_out, clean = noisy_batch(999)
     with_clean = TrainingBatch(
-        shots=held_out.shots, labels=held_out.labels, noisy=held_out.noisy, clean=clean
+        capture=held_out.capture, labels=held_out.labels, noisy=held_out.noisy, clean=clean
     )
     before = task.measure(with_clean, 0)
     train(task, 60, denoiser=1e-3, model=0.005)
@@ -179,7 +179,7 @@ def test_the_difference_has_the_noise_of_one_shot_whatever_the_denoiser_leaves()
     neighbours = (noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean()
     assert abs(float(neighbours)) < 5 / noise.numel() ** 0.5
     same = TrainingBatch(
-        shots=batch.shots, labels=batch.labels, noisy=batch.noisy, second=batch.noisy
+        capture=batch.capture, labels=batch.labels, noisy=batch.noisy, second=batch.noisy
     )
     assert bool((nlf_task(objective="difference").left_over(same, 0).noise[0] == 0).all())
 
@@ -212,7 +212,7 @@ def test_the_denoisers_arrangement_is_a_parameter() -> None:
     import denoisers
 
     real = TrainingSetup(
-        shots=SHOTS,
+        captures=CAPTURES,
         seed=5,
         channels=4,
         denoiser=lambda name, seed, **params: denoisers.create(
@@ -232,7 +232,10 @@ def test_the_denoisers_arrangement_is_a_parameter() -> None:
 
 def test_images_of_srgb_are_taken_with_a_noise_level_function() -> None:
     three = TrainingSetup(
-        shots=SHOTS, seed=5, channels=3, denoiser=lambda name, seed: nn.Conv2d(3, 3, 3, padding=1)
+        captures=CAPTURES,
+        seed=5,
+        channels=3,
+        denoiser=lambda name, seed: nn.Conv2d(3, 3, 3, padding=1),
     )
     made = Noise2NoiseFlowTask.create({"noise_model": "nlf"}, three)
     assert made.domain == "srgb"
@@ -318,14 +321,16 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="arrangement is of noise_model"):
         make_task(noise_model="nlf", arrangement="sdn")
     with pytest.raises(ValueError, match="setup makes none"):
-        Noise2NoiseFlowTask.create({}, TrainingSetup(shots=SHOTS, seed=0, channels=4))
+        Noise2NoiseFlowTask.create({}, TrainingSetup(captures=CAPTURES, seed=0, channels=4))
     with pytest.raises(ValueError, match="the data has 3"):
         Noise2NoiseFlowTask.create(
-            {}, TrainingSetup(shots=SHOTS, seed=0, channels=3, denoiser=lambda n, s: Stub())
+            {}, TrainingSetup(captures=CAPTURES, seed=0, channels=3, denoiser=lambda n, s: Stub())
         )
     with pytest.raises(TypeError, match="lacks `nll`"):
         Noise2NoiseFlowTask(Stub(), Stub(), JointConfig())
     batch, clean = noisy_batch(1)
-    known = TrainingBatch(shots=batch.shots, labels=batch.labels, clean=clean, noisy=batch.noisy)
+    known = TrainingBatch(
+        capture=batch.capture, labels=batch.labels, clean=clean, noisy=batch.noisy
+    )
     with pytest.raises(ValueError, match="second image"):
         nlf_task().loss(known, 0)

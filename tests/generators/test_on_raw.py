@@ -11,7 +11,7 @@ from torch import Tensor
 import generators
 from generators.base import NoiseContext, NoiseRequest
 from generators.camera import SimulatedCamera
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.isp import develop, mosaic, unprocess
 from generators.on_raw import OnRaw
 from generators.rendering import rendering_of
@@ -28,7 +28,7 @@ def raw_noise(**params: Any) -> Any:
 def request(level: float = 0.5, rows: int = 4, side: int = 64, channels: int = 3) -> NoiseRequest:
     clean = torch.full((rows, channels, side, side), level)
     return NoiseRequest(
-        context=NoiseContext(clean=clean, shots=ShotBatch.same(rows, camera="S6", iso=800)),
+        context=NoiseContext(clean=clean, capture=CaptureMetadata.same(rows, camera="S6", iso=800)),
         seeds=list(range(rows)),
     )
 

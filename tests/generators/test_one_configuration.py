@@ -10,7 +10,7 @@ from torch import nn
 
 import generators
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import standard_normal, uniform
 from generators.training import NoiseTask, TrainingBatch, TrainingSetup, image
 
@@ -25,7 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def setup(channels: int) -> TrainingSetup:
     return TrainingSetup(
-        shots=(("X", 800),),
+        captures=(("X", 800),),
         seed=3,
         channels=channels,
         denoiser=lambda name, seed: nn.Conv2d(channels, channels, 3, padding=1),
@@ -38,7 +38,7 @@ def batch(channels: int, step: int) -> TrainingBatch:
     shape = (channels, 32, 32)
     clean = uniform(seeds, (channels, 1, 1), "shade").expand(4, *shape).contiguous()
     return TrainingBatch(
-        shots=ShotBatch.same(4, camera="X", iso=800),
+        capture=CaptureMetadata.same(4, camera="X", iso=800),
         labels=torch.zeros(4, dtype=torch.int64),
         clean=clean,
         noisy=clean + 0.05 * standard_normal(seeds, shape, "first"),
@@ -72,7 +72,7 @@ def test_one_camera_and_iso_are_enough_to_train_and_to_sample(name: str) -> None
     one = batch(channels, 9)
     asks = "reference" in generator.needs
     request = NoiseRequest(
-        context=NoiseContext(clean=image(one, "clean"), shots=one.shots),
+        context=NoiseContext(clean=image(one, "clean"), capture=one.capture),
         seeds=[1, 2, 3, 4],
         reference=one.noisy if asks else None,
         reference_clean=one.clean if asks else None,

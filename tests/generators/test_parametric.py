@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.nlf_tables import SIDD
 from generators.parametric import AWGN, Heteroscedastic, PoissonGaussian, SpatiallyVariantAWGN
 
@@ -28,8 +28,8 @@ def flat_request(
     iso: int | None = None,
 ) -> NoiseRequest:
     clean = torch.full((rows, channels, side, side), level)
-    shots = ShotBatch.same(rows, camera=camera, iso=iso)
-    return NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=range(rows))
+    capture = CaptureMetadata.same(rows, camera=camera, iso=iso)
+    return NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=range(rows))
 
 
 def noise_of(generator: Any, request: NoiseRequest) -> Tensor:
@@ -131,8 +131,8 @@ def test_heteroscedastic_variance_is_linear_in_the_signal(level: float) -> None:
 def test_heteroscedastic_looks_up_each_rows_camera_and_iso() -> None:
     cells = [("S6", 100), ("S6", 3200), ("GP", 1600), ("N6", 400)]
     clean = torch.full((4, 4, SIDE, SIDE), 0.5)
-    shots = ShotBatch(camera=tuple(c for c, _ in cells), iso=tuple(i for _, i in cells))
-    request = NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=range(4))
+    capture = CaptureMetadata(camera=tuple(c for c, _ in cells), iso=tuple(i for _, i in cells))
+    request = NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=range(4))
     sample = Heteroscedastic(table="sidd", domain="raw").sample(request)
     for row, (camera, iso) in enumerate(cells):
         beta1, beta2 = SIDD[camera][iso]

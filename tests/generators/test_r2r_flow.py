@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 import generators
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.nlf.calibration import NoiseLevel
 from generators.nlf.network import NLF
 from generators.r2r_flow import R2RFlowTask
 from generators.seeds import standard_normal
 from generators.training import TrainingBatch, TrainingSetup
 
-SHOTS = (("S6", 800),)
+CAPTURES = (("S6", 800),)
 LEVEL = 0.3
 STD = 0.03
 
@@ -36,14 +36,14 @@ def flat_batch(step: int, *, rows: int = 2, side: int = 32) -> TrainingBatch:
     seeds = [1000 * step + i for i in range(rows)]
     noise = STD * standard_normal(seeds, (4, side, side), "noise")
     return TrainingBatch(
-        shots=ShotBatch.same(rows, camera="S6", iso=800),
+        capture=CaptureMetadata.same(rows, camera="S6", iso=800),
         labels=torch.zeros(rows, dtype=torch.int64),
         noisy=LEVEL + noise,
     )
 
 
 def make_task(**params: Any) -> R2RFlowTask:
-    setup = TrainingSetup(shots=SHOTS, seed=5, channels=4, denoiser=lambda n, s: Share())
+    setup = TrainingSetup(captures=CAPTURES, seed=5, channels=4, denoiser=lambda n, s: Share())
     made = generators.task("r2r-flow").create(params, setup)
     assert isinstance(made, R2RFlowTask)
     return made
@@ -148,7 +148,9 @@ def test_pretraining_measuring_and_a_noise_flow_work_alike() -> None:
     batch = flat_batch(9)
     assert set(task.measure(batch, 0)) == {"nll"}
     clean = torch.full_like(batch.noisy, LEVEL) if batch.noisy is not None else None
-    known = TrainingBatch(shots=batch.shots, labels=batch.labels, clean=clean, noisy=batch.noisy)
+    known = TrainingBatch(
+        capture=batch.capture, labels=batch.labels, clean=clean, noisy=batch.noisy
+    )
     assert set(task.measure(known, 0)) == {"nll", "denoiser_mse"}
     assert task.parts()[""].family == "noise-flow"
 
@@ -161,7 +163,7 @@ def test_mistakes_are_named() -> None:
     task = make_task(noise_model="nlf")
     batch = flat_batch(1)
     with pytest.raises(ValueError, match="noisy image"):
-        task.loss(TrainingBatch(shots=batch.shots, labels=batch.labels), 0)
+        task.loss(TrainingBatch(capture=batch.capture, labels=batch.labels), 0)
 
 
 def test_a_model_gone_wild_cannot_feed_itself_noise_without_bound() -> None:
@@ -179,8 +181,8 @@ def test_a_noise_flow_starts_with_dark_pixels_possible() -> None:
     task.initialise(flat_batch(0, rows=4))
     model = task.module.get_submodule("noise_model")
     dark = torch.zeros(1, 4, 16, 16)
-    shots = ShotBatch.same(1, camera="S6", iso=800)
-    labels = model.labels(shots)  # type: ignore[operator]
+    capture = CaptureMetadata.same(1, camera="S6", iso=800)
+    labels = model.labels(capture)  # type: ignore[operator]
     normal = standard_normal([1], (4, 16, 16), "noise")
     with torch.no_grad():
         deviation = float(model.decode(normal, dark, labels)[0].std())  # type: ignore[operator]

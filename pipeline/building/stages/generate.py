@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from generators.base import NoiseContext, NoiseRequest, NoiseSample
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import patch_seed
 from pipeline.building.plan import patch_id
 from pipeline.building.recipe import LoadedGenerator
@@ -104,14 +104,14 @@ class GenerateStage:
         """Return clean, noisy and parameters of the chosen rows."""
         padded = np.concatenate([chosen, np.repeat(chosen[-1:], self.batch_size - len(chosen))])
         clean = to_unit_nchw(cut.clean[padded])
-        shots = ShotBatch(
+        capture = CaptureMetadata(
             camera=tuple(records[int(i)].camera for i in padded),
             iso=tuple(records[int(i)].iso for i in padded),
         )
         reference = None if cut.reference is None else to_unit_nchw(cut.reference[padded])
         sample = one.generator.sample(
             NoiseRequest(
-                context=NoiseContext(clean=clean, shots=shots),
+                context=NoiseContext(clean=clean, capture=capture),
                 seeds=[seeds[int(i)] for i in padded],
                 reference=reference if "reference" in one.generator.needs else None,
                 reference_clean=clean if "reference" in one.generator.needs else None,

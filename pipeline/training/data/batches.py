@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import batch_rng
 from generators.training import DataUse, TrainingBatch
 from pipeline.pixels import Pixels, to_unit_nchw
@@ -42,7 +42,7 @@ class Batches(Protocol):
     """Where training batches come from."""
 
     @property
-    def shots(self) -> tuple[tuple[str, int], ...]:
+    def captures(self) -> tuple[tuple[str, int], ...]:
         """Every (camera, ISO), sorted; labels index it; empty where neither is known."""
         ...
 
@@ -75,9 +75,9 @@ class StoreBatches:
     use: DataUse
 
     @property
-    def shots(self) -> tuple[tuple[str, int], ...]:
+    def captures(self) -> tuple[tuple[str, int], ...]:
         """Every (camera, ISO) of the scenes, sorted; none where they are unknown."""
-        return tuple(shot for shot in self.store.shots if shot != ("", 0))
+        return tuple(capture for capture in self.store.captures if capture != ("", 0))
 
     @property
     def channels(self) -> int:
@@ -145,12 +145,12 @@ def draw_batch(
     if "clean" in stacked and "noisy" in stacked:
         drift = torch.from_numpy(np.stack(offsets))[:, :, None, None] / 255.0
         stacked["noisy"] = stacked["noisy"] - drift
-    shots = ShotBatch(
+    capture = CaptureMetadata(
         camera=tuple(store.images[row].camera or None for row in rows),
         iso=tuple(store.images[row].iso or None for row in rows),
     )
     labels = torch.tensor([store.labels[row] for row in rows])
-    return TrainingBatch(shots=shots, labels=labels, **stacked)
+    return TrainingBatch(capture=capture, labels=labels, **stacked)
 
 
 def turned(patch: NDArray[Any], turn: NDArray[np.int64], how: Augmentation) -> NDArray[Any]:

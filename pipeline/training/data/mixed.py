@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from generators.base import Domain
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import batch_rng
 from generators.training import TrainingBatch
 from pipeline.training.data.batches import Batches
@@ -59,7 +59,7 @@ class MixedBatches:
         ValueError: If the inputs' images differ in domain or channels.
     """
 
-    shots: tuple[tuple[str, int], ...] = ()
+    captures: tuple[tuple[str, int], ...] = ()
 
     def __init__(
         self,
@@ -110,9 +110,9 @@ def select_rows(parts: Sequence[TrainingBatch], places: Sequence[tuple[int, int]
         for name in _IMAGES
         if getattr(parts[0], name) is not None
     }
-    shots = ShotBatch(
-        camera=tuple(parts[part].shots.camera[row] for part, row in places),
-        iso=tuple(parts[part].shots.iso[row] for part, row in places),
+    capture = CaptureMetadata(
+        camera=tuple(parts[part].capture.camera[row] for part, row in places),
+        iso=tuple(parts[part].capture.iso[row] for part, row in places),
     )
     labels = torch.stack([parts[part].labels[row] for part, row in places])
-    return TrainingBatch(shots=shots, labels=labels, **images)
+    return TrainingBatch(capture=capture, labels=labels, **images)

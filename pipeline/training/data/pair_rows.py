@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generators.base import Domain
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import batch_rng
 from generators.training import TrainingBatch
 from pipeline.pixels import white_level
@@ -211,5 +211,5 @@ def stacked(patches: Sequence[NDArray[Any]]) -> Tensor:
 
 def unlabelled(images: dict[str, Tensor], count: int) -> TrainingBatch:
     """Return a batch of which no camera or ISO is said: a denoiser is told neither."""
-    shots = ShotBatch(camera=(None,) * count, iso=(None,) * count)
-    return TrainingBatch(shots=shots, labels=torch.zeros(count, dtype=torch.int64), **images)
+    capture = CaptureMetadata(camera=(None,) * count, iso=(None,) * count)
+    return TrainingBatch(capture=capture, labels=torch.zeros(count, dtype=torch.int64), **images)

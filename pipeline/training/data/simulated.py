@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from generators.base import NoiseContext, NoiseGenerator, NoiseRequest, NoiseSample
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import batch_rng, patch_seed
 from generators.training import DataUse, TrainingBatch
 from pipeline.training.data.batches import Augmentation, draw_batch, views
@@ -29,7 +29,7 @@ class Device:
     """A generator in the role of a camera.
 
     Args:
-        camera: The name its shots get.
+        camera: The name its photographs get.
         isos: The ISO speeds it shoots at.
         generator: Makes the noise; told camera and ISO with each row.
     """
@@ -40,7 +40,7 @@ class Device:
 
 
 class SimulatedBatches:
-    """Batches of simulated shots.
+    """Batches of simulated photographs.
 
     Args:
         store: Clean photographs, sRGB; its patch is the crop's side before the simulation.
@@ -70,11 +70,11 @@ class SimulatedBatches:
                 "the simulated devices must all give srgb or all give raw; they give "
                 f"{' and '.join(sorted(domains)) or 'nothing'}."
             )
-        shots = [(d.camera, iso) for d in devices for iso in d.isos]
-        if len(set(shots)) != len(shots):
+        captures = [(d.camera, iso) for d in devices for iso in d.isos]
+        if len(set(captures)) != len(captures):
             raise ValueError("a simulated camera and ISO is given twice; name each once.")
         self.domain = domains.pop()
-        self.shots = tuple(sorted(shots))
+        self.captures = tuple(sorted(captures))
         self._store, self._size, self._seed, self._use = store, size, seed, use
         self._augmentation: Augmentation = augmentation
         self._devices = list(devices)
@@ -97,19 +97,19 @@ class SimulatedBatches:
         ).clean
         assert clean is not None
         rng = batch_rng(self._seed, step, "devices")
-        labels = [int(label) for label in rng.integers(len(self.shots), size=self._size)]
+        labels = [int(label) for label in rng.integers(len(self.captures), size=self._size)]
         seeds = [patch_seed(self._seed, "simulate", str(step), str(i)) for i in range(self._size)]
         rows: list[dict[str, Tensor]] = [{} for _ in labels]
         for device in self._devices:
-            mine = [i for i, label in enumerate(labels) if self.shots[label][0] == device.camera]
+            mine = [i for i, label in enumerate(labels) if self.captures[label][0] == device.camera]
             if mine:
                 self._shoot(device, clean, mine, labels, seeds, rows)
         stacked = {name: torch.stack([row[name] for row in rows]) for name in self._names}
-        shots = ShotBatch(
-            camera=tuple(self.shots[label][0] for label in labels),
-            iso=tuple(self.shots[label][1] for label in labels),
+        capture = CaptureMetadata(
+            camera=tuple(self.captures[label][0] for label in labels),
+            iso=tuple(self.captures[label][1] for label in labels),
         )
-        return TrainingBatch(shots=shots, labels=torch.tensor(labels), **stacked)
+        return TrainingBatch(capture=capture, labels=torch.tensor(labels), **stacked)
 
     def _shoot(
         self,
@@ -121,11 +121,12 @@ class SimulatedBatches:
         rows: list[dict[str, Tensor]],
     ) -> None:
         """Fill in the rows of one device."""
-        shots = ShotBatch(
-            camera=(device.camera,) * len(mine), iso=tuple(self.shots[labels[i]][1] for i in mine)
+        capture = CaptureMetadata(
+            camera=(device.camera,) * len(mine),
+            iso=tuple(self.captures[labels[i]][1] for i in mine),
         )
         request = NoiseRequest(
-            context=NoiseContext(clean=clean[mine], shots=shots), seeds=[seeds[i] for i in mine]
+            context=NoiseContext(clean=clean[mine], capture=capture), seeds=[seeds[i] for i in mine]
         )
         second: Tensor | None = None
         if "second" in self._names:

@@ -115,8 +115,8 @@ class TrainingStore:
         self.places = [places for _, places, _ in kept]
         self.offsets = [offsets if remove_offset else 0 * offsets for _, _, offsets in kept]
         self.dropped = [i.scene for i, w in zip(images, found, strict=True) if not len(w[0])]
-        self.shots = sorted({(image.camera, image.iso) for image in self.images})
-        self.labels = [self.shots.index((image.camera, image.iso)) for image in self.images]
+        self.captures = sorted({(image.camera, image.iso) for image in self.images})
+        self.labels = [self.captures.index((image.camera, image.iso)) for image in self.images]
         possible = sum(len(all_places(image, patch)) for image in images)
         self.kept_fraction = sum(len(places) for places in self.places) / max(possible, 1)
 

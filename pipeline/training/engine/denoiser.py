@@ -135,7 +135,7 @@ class DenoiserTask:
             (unfitness(row), row)
             for number in range(self._count)
             for batch in [self._validation.batch(number)]
-            for row in (single_row(batch, place) for place in range(len(batch.shots)))
+            for row in (single_row(batch, place) for place in range(len(batch.capture)))
         ]
         crops.sort(key=lambda one: one[0])
         before = self.module.training
@@ -149,8 +149,8 @@ class DenoiserTask:
         noisy = self._placed(image(row, "noisy"))
         clean = pixels(image(row, "clean")[0])
         return Example(
-            camera=row.shots.camera[0] or "",
-            iso=row.shots.iso[0] or 0,
+            camera=row.capture.camera[0] or "",
+            iso=row.capture.iso[0] or 0,
             domain=self.domain,
             clean=clean,
             noisy=pixels(noisy[0]),

@@ -72,11 +72,13 @@ class DataTask:
     ) -> None:
         self.task, self._data, self._device = task, data, device
         self._validation, self._count = validation, validation_batches
-        self._labels = {shot: label for label, shot in enumerate(data.shots)}
+        self._labels = {capture: label for label, capture in enumerate(data.captures)}
         strange = (
-            [shot for shot in validation.shots if shot not in data.shots] if validation else []
+            [capture for capture in validation.captures if capture not in data.captures]
+            if validation
+            else []
         )
-        if strange and data.shots:
+        if strange and data.captures:
             names = ", ".join(f"{camera} at ISO {iso}" for camera, iso in strange)
             raise ValueError(
                 f"validation: {names} is nowhere in the training data, so a model of these cameras "
@@ -89,9 +91,9 @@ class DataTask:
         return self.task.module
 
     @property
-    def shots(self) -> tuple[tuple[str, int], ...]:
+    def captures(self) -> tuple[tuple[str, int], ...]:
         """Every (camera, ISO) that the task is conditioned on."""
-        return self._data.shots
+        return self._data.captures
 
     def initialise(self) -> None:
         """Prepare fresh weights from the batch of step 0."""
@@ -142,21 +144,21 @@ class DataTask:
         best: dict[tuple[str, int], tuple[float, TrainingBatch, int]] = {}
         for number in range(self._count):
             batch = self._validation.batch(number)
-            for row in range(len(batch.shots)):
+            for row in range(len(batch.capture)):
                 crop = single_row(batch, row)
                 rank = unfitness(crop)
-                shot = batch.shots.camera[row] or "", batch.shots.iso[row] or 0
-                if shot not in best or rank < best[shot][0]:
-                    best[shot] = rank, crop, number * len(batch.shots) + row
-        shots = sorted(best)
-        shown = {round(i) for i in np.linspace(0, len(shots) - 1, min(count, len(shots))).tolist()}
+                told = batch.capture.camera[row] or "", batch.capture.iso[row] or 0
+                if told not in best or rank < best[told][0]:
+                    best[told] = rank, crop, number * len(batch.capture) + row
+        captures, last = sorted(best), len(best) - 1
+        shown = {round(i) for i in np.linspace(0, last, min(count, len(best))).tolist()}
         with _evaluating(self.task.module):
             generator = self.task.generator()
             if generator is None:
                 return []
             return [
                 _example(generator, self._on_device(crop), seed)
-                for _, crop, seed in (best[shots[i]] for i in sorted(shown))
+                for _, crop, seed in (best[captures[i]] for i in sorted(shown))
             ]
 
     def _distances(self, batch: TrainingBatch, number: int) -> dict[str, float]:
@@ -178,11 +180,11 @@ class DataTask:
         return {m.name: sum(row[m.title] for row in rows) / len(rows) for m in metrics}
 
     def _relabelled(self, batch: TrainingBatch) -> TrainingBatch:
-        """Return a validation batch with the training's labels, which index other shots."""
+        """Return a validation batch with the training's labels, which index others."""
         if not self._labels:
             return batch
-        shots = zip(batch.shots.camera, batch.shots.iso, strict=True)
-        labels = [self._labels[camera or "", iso or 0] for camera, iso in shots]
+        told = zip(batch.capture.camera, batch.capture.iso, strict=True)
+        labels = [self._labels[camera or "", iso or 0] for camera, iso in told]
         return replace(batch, labels=torch.tensor(labels))
 
     def _on_device(self, batch: TrainingBatch) -> TrainingBatch:
@@ -193,7 +195,7 @@ class DataTask:
             name: None if (t := getattr(moved, name)) is None else _channels_last(t)
             for name in ("clean", "noisy", "second")
         }
-        return TrainingBatch(shots=moved.shots, labels=moved.labels, **images)
+        return TrainingBatch(capture=moved.capture, labels=moved.labels, **images)
 
 
 def _channels_last(images: Tensor) -> Tensor:
@@ -203,7 +205,7 @@ def _channels_last(images: Tensor) -> Tensor:
 def _sample(generator: NoiseGenerator, batch: TrainingBatch, seeds: Sequence[int]) -> NoiseSample:
     asks = "reference" in generator.needs
     request = NoiseRequest(
-        context=NoiseContext(clean=image(batch, "clean"), shots=batch.shots),
+        context=NoiseContext(clean=image(batch, "clean"), capture=batch.capture),
         seeds=seeds,
         reference=batch.noisy if asks else None,
         reference_clean=batch.clean if asks else None,
@@ -217,8 +219,8 @@ def _example(generator: NoiseGenerator, crop: TrainingBatch, number: int) -> Exa
     sample = _sample(generator, crop, [patch_seed(number, "example")])
     made = sample.noisy[0].clamp(0, 1) if generator.gives == "srgb" else sample.noisy[0]
     return Example(
-        camera=crop.shots.camera[0] or "",
-        iso=crop.shots.iso[0] or 0,
+        camera=crop.capture.camera[0] or "",
+        iso=crop.capture.iso[0] or 0,
         domain=generator.gives,
         clean=pixels(image(crop, "clean")[0]),
         noisy=pixels(image(crop, "noisy")[0]),
@@ -231,7 +233,7 @@ def single_row(batch: TrainingBatch, row: int) -> TrainingBatch:
     """Return one row as a batch."""
     one = slice(row, row + 1)
     return TrainingBatch(
-        shots=batch.shots.select([row]),
+        capture=batch.capture.select([row]),
         labels=batch.labels[one],
         clean=None if batch.clean is None else batch.clean[one],
         noisy=None if batch.noisy is None else batch.noisy[one],

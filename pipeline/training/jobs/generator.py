@@ -99,7 +99,7 @@ def _train_in(
 
 def _task(manifest: TrainGeneratorManifest, batches: Batches) -> NoiseTask:
     setup = TrainingSetup(
-        shots=batches.shots,
+        captures=batches.captures,
         seed=manifest.seed,
         dtype=torch.bfloat16 if manifest.schedule.bf16 else torch.float32,
         channels=batches.channels,
@@ -135,7 +135,7 @@ def _announce(batches: Batches, store: TrainingStore, style: Style) -> None:
     left_out = f"; {', '.join(store.dropped)} left out" if store.dropped else ""
     tell(
         style,
-        f"scenes: {len(store.images)}, settings of camera and ISO: {len(batches.shots)}, "
+        f"scenes: {len(store.images)}, settings of camera and ISO: {len(batches.captures)}, "
         f"{store.kept_fraction:.0%} of places within the offset limit{left_out}",
     )
 

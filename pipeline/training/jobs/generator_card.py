@@ -100,7 +100,7 @@ def publish_training(
     findings = trained.task.findings()
     base = {
         "license": manifest.license,
-        "configurations": [configuration_name(*shot) for shot in trained.shots],
+        "configurations": [configuration_name(*capture) for capture in trained.captures],
         "training_data": {
             "scenes": sorted({image.scene for image in store.images}),
             "licenses": store.licenses,

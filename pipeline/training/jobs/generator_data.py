@@ -45,7 +45,7 @@ def make_batches(
         size: Rows of a batch.
         seed: The training's seed.
         color: Of sRGB images; simulated devices shoot colour.
-        conditioned: Whether the camera and ISO of each real shot must be known.
+        conditioned: Whether the camera and ISO of each real photograph must be known.
 
     Raises:
         ValueError: If the sources lack what the use needs, or give images of another domain.
@@ -100,7 +100,7 @@ def load_images(
         domain: Of the training's images, ``None`` for that of the first; simulated devices always
             photograph sRGB images.
         color: Of sRGB images; others are converted.
-        conditioned: Whether the camera and ISO of each real shot must be known.
+        conditioned: Whether the camera and ISO of each real photograph must be known.
 
     Raises:
         ValueError: If a scene lacks its camera or ISO where a model is conditioned on them, the
@@ -123,8 +123,8 @@ def load_images(
         }[use]
         raise ValueError(f"the training's sources hold no {what}; {advice}.")
     wanted = "srgb" if data.simulate else (domain or records[0].domain)
-    shot = conditioned and not data.simulate and use != "clean"
-    return [_image(record, needed, wanted, color, shot=shot) for record in records]
+    capture = conditioned and not data.simulate and use != "clean"
+    return [_image(record, needed, wanted, color, capture=capture) for record in records]
 
 
 def pair_records(data: TrainingData) -> list[ImageRecord]:
@@ -162,15 +162,15 @@ def _offers(record: ImageRecord, needed: tuple[View, ...]) -> bool:
 
 
 def _image(
-    record: ImageRecord, needed: tuple[View, ...], wanted: str, color: Color, *, shot: bool
+    record: ImageRecord, needed: tuple[View, ...], wanted: str, color: Color, *, capture: bool
 ) -> TrainingImage:
-    """Read one scene; ``shot`` says whether its camera and ISO must be known."""
+    """Read one scene; ``capture`` says whether its camera and ISO must be known."""
     if record.domain != wanted:
         raise ValueError(
             f"{record.uri} is a {record.domain} image and this training needs {wanted} ones; "
             "choose other sources or another model."
         )
-    if shot and (record.camera is None or record.iso is None):
+    if capture and (record.camera is None or record.iso is None):
         raise ValueError(
             f"{record.uri}: training needs the camera and the ISO of each pair; add columns camera "
             "and iso to the metadata, or give them with the source."

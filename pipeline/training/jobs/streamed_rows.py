@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generators.base import Domain, NoiseContext, NoiseRequest, NoiseSample
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import patch_seed
 from generators.training import TrainingBatch
 from pipeline.building.plan import PlannedShard
@@ -160,13 +160,13 @@ class StreamedRows:
         clean = torch.stack([to_unit_nchw(cut.clean[row]) for cut, _, row in kept])
         asks = "reference" in one.generator.needs
         reference = [cut.reference[row] for cut, _, row in kept if cut.reference is not None]
-        shots = ShotBatch(
+        capture = CaptureMetadata(
             camera=tuple(record.camera for record in records),
             iso=tuple(record.iso for record in records),
         )
         return one.generator.sample(
             NoiseRequest(
-                context=NoiseContext(clean=clean, shots=shots),
+                context=NoiseContext(clean=clean, capture=capture),
                 seeds=seeds,
                 reference=torch.stack([to_unit_nchw(one) for one in reference]) if asks else None,
                 reference_clean=clean if asks else None,

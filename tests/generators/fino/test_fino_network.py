@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import generators
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.fino.losses import LossWeights, correlation_loss, pair_losses
 from generators.fino.network import Codes, Fino, FinoConfig, denoise, load_fino
 from generators.fino.training import FINOTask
@@ -172,13 +172,13 @@ def test_real_noise_has_no_correlation_loss() -> None:
 
 def task(**params: Any) -> FINOTask:
     given = {"blocks": 2, "hidden": 8, **params}
-    return FINOTask.create(given, TrainingSetup(shots=(), seed=4))
+    return FINOTask.create(given, TrainingSetup(captures=(), seed=4))
 
 
 def batch(step: int = 0, *, rows: int = 4) -> TrainingBatch:
     clean = pictures(rows, seed=step)
     return TrainingBatch(
-        shots=ShotBatch.same(rows, camera=None, iso=None),
+        capture=CaptureMetadata.same(rows, camera=None, iso=None),
         labels=torch.zeros(rows, dtype=torch.int64),
         clean=clean,
         noisy=clean + white(rows, seed=step),
@@ -275,7 +275,7 @@ def test_the_task_refuses_wrong_parameters(params: dict[str, Any], words: str) -
 
 def test_the_task_refuses_raw_images() -> None:
     with pytest.raises(ValueError, match="3 channels; got 4"):
-        FINOTask.create({}, TrainingSetup(shots=(), seed=0, channels=4))
+        FINOTask.create({}, TrainingSetup(captures=(), seed=0, channels=4))
 
 
 # Weights

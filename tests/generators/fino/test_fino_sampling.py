@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d
 
 import generators
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.fino.network import Codes, Fino, FinoConfig
 from generators.fino.sampling import FINOGenerator
 from generators.seeds import standard_normal, uniform
@@ -53,7 +53,9 @@ def ask(
 ) -> NoiseRequest:
     rows = len(clean)
     return NoiseRequest(
-        context=NoiseContext(clean=clean, shots=ShotBatch.same(rows, camera=None, iso=None)),
+        context=NoiseContext(
+            clean=clean, capture=CaptureMetadata.same(rows, camera=None, iso=None)
+        ),
         seeds=seeds or list(range(rows)),
         reference=reference,
         reference_clean=reference_clean,

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.flow_srgb.network import FlowSRGB
 from generators.flow_srgb.sampling import FlowSRGBGenerator
 from generators.weights_file import save_weights
-from tests.generators.flow_srgb.test_flow_srgb_training import LEVELS, SHOTS, batch, make
+from tests.generators.flow_srgb.test_flow_srgb_training import CAPTURES, LEVELS, batch, make
 
 
 def finished() -> FlowSRGB:
@@ -30,9 +30,9 @@ def finished() -> FlowSRGB:
 def deviations(model: FlowSRGB, moments: str) -> list[float]:
     generator = FlowSRGBGenerator(model, moments=moments)  # type: ignore[arg-type]
     found = []
-    for camera, iso in SHOTS:
+    for camera, iso in CAPTURES:
         clean = batch(rows=3, side=48, step=99).clean
-        context = NoiseContext(clean=clean, shots=ShotBatch.same(3, camera=camera, iso=iso))
+        context = NoiseContext(clean=clean, capture=CaptureMetadata.same(3, camera=camera, iso=iso))
         made = generator.sample(NoiseRequest(context=context, seeds=[1, 2, 3]))
         found.append(float((made.noisy - clean).std()) * 255)
     return found

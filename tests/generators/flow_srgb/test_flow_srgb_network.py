@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.flow_srgb.checkpoint_import import SIDD, from_released
-from generators.flow_srgb.embedding import ShotEmbedding
+from generators.flow_srgb.embedding import CaptureEmbedding
 from generators.flow_srgb.network import GREY_NATS, PUBLISHED, FlowSRGB, FlowSRGBConfig
 from generators.flows.conditional_linear import ConditionalLinear
 from generators.noise_model import NoiseModel
@@ -42,12 +42,12 @@ def moved(model: FlowSRGB, *, by: float = 0.2, seed: int = 3) -> FlowSRGB:
     return model
 
 
-def inputs(rows: int, height: int, width: int) -> tuple[Tensor, Tensor, ShotBatch]:
+def inputs(rows: int, height: int, width: int) -> tuple[Tensor, Tensor, CaptureMetadata]:
     noise = 0.05 * drawn(rows, 3, height, width)
     clean = drawn(rows, 3, height, width, seed=2).sigmoid()
     grid = itertools.cycle(itertools.product(("A", "B"), (100, 800)))
     cameras, isos = zip(*itertools.islice(grid, rows), strict=True)
-    return noise, clean, ShotBatch(camera=cameras, iso=isos)
+    return noise, clean, CaptureMetadata(camera=cameras, iso=isos)
 
 
 def test_the_released_arrangement_has_6160_trainable_parameters() -> None:
@@ -79,13 +79,14 @@ def test_the_seed_decides_the_initial_weights() -> None:
 def test_rows_have_their_own_camera_and_iso(order: str) -> None:
     config = FlowSRGBConfig.from_dict({**SMALL.to_dict(), "order": order})
     model = moved(FlowSRGB(config))
-    noise, clean, shots = inputs(4, 5, 3)
-    together = model.nll(noise, clean, shots)
+    noise, clean, capture = inputs(4, 5, 3)
+    together = model.nll(noise, clean, capture)
     alone = [
-        model.nll(noise[i : i + 1], clean[i : i + 1], shots.select([i])) for i in range(len(shots))
+        model.nll(noise[i : i + 1], clean[i : i + 1], capture.select([i]))
+        for i in range(len(capture))
     ]
     torch.testing.assert_close(together, torch.cat(alone))
-    same = model.nll(noise[:1].expand(4, -1, -1, -1), clean[:1].expand(4, -1, -1, -1), shots)
+    same = model.nll(noise[:1].expand(4, -1, -1, -1), clean[:1].expand(4, -1, -1, -1), capture)
     assert len({round(value, 9) for value in same.tolist()}) == 4
 
 
@@ -93,19 +94,19 @@ def test_bgr_weights_read_blue_as_their_first_channel() -> None:
     rgb = moved(FlowSRGB(SMALL))
     bgr = FlowSRGB(replace(SMALL, order="bgr")).double().eval()
     bgr.load_state_dict(rgb.state_dict())
-    noise, clean, shots = inputs(2, 4, 4)
-    expected = rgb.nll(noise.flip(1), clean.flip(1), shots)
-    torch.testing.assert_close(bgr.nll(noise, clean, shots), expected)
+    noise, clean, capture = inputs(2, 4, 4)
+    expected = rgb.nll(noise.flip(1), clean.flip(1), capture)
+    torch.testing.assert_close(bgr.nll(noise, clean, capture), expected)
     z = drawn(2, 3, 4, 4, seed=8)
-    expected = rgb.decode(z, clean.flip(1), rgb.cells(shots))[0].flip(1)
-    torch.testing.assert_close(bgr.decode(z, clean, bgr.cells(shots))[0], expected)
+    expected = rgb.decode(z, clean.flip(1), rgb.cells(capture))[0].flip(1)
+    torch.testing.assert_close(bgr.decode(z, clean, bgr.cells(capture))[0], expected)
 
 
 def test_a_diagonal_arrangement_is_a_normal_density_in_white_levels() -> None:
     model = FlowSRGB(replace(SMALL, arrangement=("CL2",))).double().eval()
     sigma = torch.tensor([0.02, 0.05, 0.1], dtype=torch.float64)
     mean = torch.tensor([0.0, 0.01, -0.02], dtype=torch.float64)
-    noise, clean, shots = inputs(4, 6, 2)
+    noise, clean, capture = inputs(4, 6, 2)
     with torch.no_grad():
         affine = model.layers[0].affine
         scale = 256 / 255 / sigma
@@ -113,24 +114,24 @@ def test_a_diagonal_arrangement_is_a_normal_density_in_white_levels() -> None:
         affine.bias.copy_(-mean / sigma)  # type: ignore[operator]
     normal = torch.distributions.Normal(mean[:, None, None], sigma[:, None, None])
     expected = -normal.log_prob(noise).mean(dim=(1, 2, 3))
-    torch.testing.assert_close(model.nll(noise, clean, shots), expected)
+    torch.testing.assert_close(model.nll(noise, clean, capture), expected)
 
 
 def test_the_published_unit_costs_the_logarithm_of_255() -> None:
     """The density of ``(v + u) / 256``, less 8 ln 2: what the released code reports."""
     model = moved(FlowSRGB(SMALL))
-    noise, clean, shots = inputs(2, 4, 4)
+    noise, clean, capture = inputs(2, 4, 4)
     condition = (255 * clean + 0.5) / 256
     x = noise * 255 / 256
     ladj = torch.zeros(2, dtype=torch.float64)
-    cells = model.cells(shots)
+    cells = model.cells(capture)
     for layer in model.layers:
         x, step = layer(x, condition, cells)
         ladj = ladj + step
     dims = noise[0].numel()
     prior = torch.distributions.Normal(0.0, 1.0).log_prob(x).sum(dim=(1, 2, 3))
     released = -(prior + ladj) / dims + 8 * math.log(2)
-    torch.testing.assert_close(model.nll(noise, clean, shots) + GREY_NATS, released)
+    torch.testing.assert_close(model.nll(noise, clean, capture) + GREY_NATS, released)
 
 
 def test_the_density_of_one_pixel_integrates_to_one_and_is_that_of_the_samples() -> None:
@@ -141,7 +142,7 @@ def test_the_density_of_one_pixel_integrates_to_one_and_is_that_of_the_samples()
             layer.coupling.scale.fill_(0.7)  # type: ignore[union-attr, operator]
     rows = 40_000
     clean = torch.full((rows, 3, 1, 1), 0.4, dtype=torch.float64)
-    cells = model.cells(ShotBatch.same(rows, camera="B", iso=800))
+    cells = model.cells(CaptureMetadata.same(rows, camera="B", iso=800))
     with torch.no_grad():
         samples, back = model.decode(drawn(rows, 3, 1, 1), clean, cells)
         centre, wide = samples.mean(0), 2.0 * samples.std(0)
@@ -185,14 +186,14 @@ def test_initialising_makes_the_first_batch_standard_normal_cell_by_cell() -> No
 
 
 def test_the_embedding_is_one_number_a_row_and_free_of_neighbours_in_evaluation() -> None:
-    embedding = ShotEmbedding(isos=3, cameras=2, seed=1, stream="test").eval()
+    embedding = CaptureEmbedding(isos=3, cameras=2, seed=1, stream="test").eval()
     iso, camera = torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 0, 1])
     found = embedding(iso, camera)
     assert found.shape == (4,)
     assert len(set(found.tolist())) == 4
     torch.testing.assert_close(embedding(iso[2:], camera[2:]), found[2:])
     assert (
-        sum(p.numel() for p in ShotEmbedding(isos=5, cameras=5, seed=1, stream="t").parameters())
+        sum(p.numel() for p in CaptureEmbedding(isos=5, cameras=5, seed=1, stream="t").parameters())
         == 301
     )
 
@@ -200,8 +201,8 @@ def test_the_embedding_is_one_number_a_row_and_free_of_neighbours_in_evaluation(
 def test_it_serves_as_a_noise_model_with_gradients_into_noise_and_clean() -> None:
     model = moved(FlowSRGB(SMALL))
     assert isinstance(model, NoiseModel)
-    noise, clean, shots = inputs(2, 4, 4)
-    model.nll(noise.requires_grad_(), clean.requires_grad_(), shots).sum().backward()
+    noise, clean, capture = inputs(2, 4, 4)
+    model.nll(noise.requires_grad_(), clean.requires_grad_(), capture).sum().backward()
     assert noise.grad is not None
     assert clean.grad is not None
     assert bool((clean.grad != 0).any())
@@ -324,7 +325,7 @@ def test_a_released_cell_is_iso_first_and_blue_comes_first(released: dict[str, T
     index = 5 * 2 + 3  # ISO 800, the third; N6, the fourth
     model = from_released(released).double()
     noise = 0.05 * drawn(1, 3, 2, 2)
-    z, _ = model.encode(noise, noise, model.cells(ShotBatch.same(1, camera="N6", iso=800)))
+    z, _ = model.encode(noise, noise, model.cells(CaptureMetadata.same(1, camera="N6", iso=800)))
     x = noise.flip(1) * 255 / 256
     for i in (2, 7, 12, 17):
         scale, bias = released[f"model.{i}.log_scale"][index], released[f"model.{i}.bias"][index]
@@ -336,7 +337,7 @@ def test_cells_that_the_release_never_trained_are_refused(released: dict[str, Te
     model = from_released(released)
     assert len(model.config.known) == 15
     with pytest.raises(ValueError, match=r"'N6' at ISO 3200; its weights know IP ISO 100, 400"):
-        model.cells(ShotBatch.same(1, camera="N6", iso=3200))
+        model.cells(CaptureMetadata.same(1, camera="N6", iso=3200))
 
 
 def test_a_damaged_release_is_refused_by_name(released: dict[str, Tensor]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import generators
 from generators.base import Likelihood, NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.flow_srgb.network import FlowSRGB, FlowSRGBConfig
 from generators.flow_srgb.sampling import FlowSRGBGenerator
 from generators.weights_file import save_weights
@@ -40,7 +40,7 @@ def make_model(**values: object) -> FlowSRGB:
             if ".coupling." in name:
                 parameter.add_(torch.from_numpy(rng.normal(0, 0.05, parameter.shape)))
         for (camera, iso), level in LEVELS.items():
-            cells = model.cells(ShotBatch.same(1, camera=camera, iso=iso))
+            cells = model.cells(CaptureMetadata.same(1, camera=camera, iso=iso))
             model.layers[0].affine.log_scale[cells.cell] = -math.log(level)  # type: ignore[index]
     return model
 
@@ -50,8 +50,8 @@ def make(**params: Any) -> FlowSRGBGenerator:
 
 
 def ask(clean: Tensor, *, camera: str | None = "S6", iso: int | None = 800) -> NoiseRequest:
-    shots = ShotBatch.same(len(clean), camera=camera, iso=iso)
-    return NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=range(len(clean)))
+    capture = CaptureMetadata.same(len(clean), camera=camera, iso=iso)
+    return NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=range(len(clean)))
 
 
 def noise_of(generator: FlowSRGBGenerator, request: NoiseRequest) -> Tensor:
@@ -78,9 +78,9 @@ def test_contract(
 
 def test_each_row_gets_the_noise_of_its_own_camera_and_iso() -> None:
     generator = make()
-    shots = ShotBatch(camera=("S6", "G4", "S6"), iso=(100, 100, 800))
+    capture = CaptureMetadata(camera=("S6", "G4", "S6"), iso=(100, 100, 800))
     clean = torch.full((3, 3, 64, 64), 0.5)
-    request = NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=[1, 2, 3])
+    request = NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=[1, 2, 3])
     found = noise_of(generator, request).flatten(1).std(1)
     expected = torch.tensor([LEVELS["S6", 100], LEVELS["G4", 100], LEVELS["S6", 800]])
     assert bool(((found / expected - 1).abs() < 0.1).all())
@@ -105,7 +105,7 @@ def test_the_density_is_that_of_the_samples() -> None:
     found = generator.log_prob(sample.noisy, request.context)
     with torch.no_grad():
         noise = sample.noisy - sample.clean
-        z, ladj = model.encode(noise, sample.clean, model.cells(request.context.shots))
+        z, ladj = model.encode(noise, sample.clean, model.cells(request.context.capture))
     dims = 3 * 16 * 16
     normal = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(dim=(1, 2, 3))
     torch.testing.assert_close(found, normal + ladj, rtol=1e-4, atol=0.1)

@@ -12,30 +12,30 @@ from torch import Tensor
 
 import generators
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.flow_srgb.network import GREY_NATS, FlowSRGB
 from generators.flow_srgb.training import FlowSRGBTask, dequantised
 from generators.training import TrainingBatch, TrainingSetup
 
-SHOTS = (("A", 100), ("A", 800), ("B", 800))
+CAPTURES = (("A", 100), ("A", 800), ("B", 800))
 LEVELS = (2.0, 6.0, 4.0)  # grey levels
 
 
-def make(shots: tuple[tuple[str, int], ...] = SHOTS, **params: Any) -> FlowSRGBTask:
+def make(capture: tuple[tuple[str, int], ...] = CAPTURES, **params: Any) -> FlowSRGBTask:
     params = {"arrangement": "CL2|CAC", **params}
-    return FlowSRGBTask.create(params, TrainingSetup(shots=shots, seed=3))
+    return FlowSRGBTask.create(params, TrainingSetup(captures=capture, seed=3))
 
 
 def batch(rows: int = 12, side: int = 12, *, step: int = 0) -> TrainingBatch:
     """Return 8-bit pairs of flat images with Gaussian noise, as read from files."""
     rng = np.random.default_rng(step)
-    labels = torch.arange(rows) % len(SHOTS)
+    labels = torch.arange(rows) % len(CAPTURES)
     clean = rng.integers(60, 200, (rows, 3, 1, 1)) + np.zeros((rows, 3, side, side))
     sigma = np.array(LEVELS)[labels.numpy()][:, None, None, None]
     noisy = np.rint(clean + sigma * rng.normal(size=clean.shape))
-    cameras, isos = zip(*(SHOTS[label] for label in labels.tolist()), strict=True)
+    cameras, isos = zip(*(CAPTURES[label] for label in labels.tolist()), strict=True)
     return TrainingBatch(
-        shots=ShotBatch(camera=cameras, iso=isos),
+        capture=CaptureMetadata(camera=cameras, iso=isos),
         labels=labels,
         clean=torch.from_numpy(clean / 255).float(),
         noisy=torch.from_numpy(noisy / 255).float(),
@@ -53,15 +53,15 @@ def test_cameras_and_isos_come_from_the_data() -> None:
     assert (config.cameras, config.isos) == (("A", "B"), (100, 800))
     assert config.configurations == ("A_00100", "A_00800", "B_00800")
     with pytest.raises(ValueError, match="'B' at ISO 100"):
-        make().module.cells(ShotBatch.same(1, camera="B", iso=100))
+        make().module.cells(CaptureMetadata.same(1, camera="B", iso=100))
 
 
 def test_one_camera_and_iso_is_a_case_of_many() -> None:
-    task = make(shots=SHOTS[:1])
+    task = make(capture=CAPTURES[:1])
     data = batch()
     rows = [row for row, label in enumerate(data.labels.tolist()) if label == 0]
     own = TrainingBatch(
-        shots=data.shots.select(rows),
+        capture=data.capture.select(rows),
         labels=data.labels[rows],
         clean=_rows(data.clean, rows),
         noisy=_rows(data.noisy, rows),
@@ -125,7 +125,7 @@ def test_parts_rebuild_the_network_and_the_generator() -> None:
     FlowSRGB(config).load_state_dict(dict(part.tensors), strict=True)
     data = batch(2)
     assert data.clean is not None
-    context = NoiseContext(clean=data.clean, shots=data.shots)
+    context = NoiseContext(clean=data.clean, capture=data.capture)
     made = task.generator().sample(NoiseRequest(context=context, seeds=[1, 2]))
     assert made.noisy.shape == data.clean.shape
     assert task.module.training
@@ -159,8 +159,8 @@ def test_samples_stored_in_8_bits_have_the_level_and_mean_of_the_noise(
     task = make(arrangement="CL2", dequantisation="noisy")
     task.initialise(batch(48, 32))
     clean = torch.full((4, 3, 64, 64), 120 / 255)
-    shots = ShotBatch.same(4, camera=SHOTS[rows][0], iso=SHOTS[rows][1])
-    request = NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=[1, 2, 3, 4])
+    capture = CaptureMetadata.same(4, camera=CAPTURES[rows][0], iso=CAPTURES[rows][1])
+    request = NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=[1, 2, 3, 4])
     stored = (task.generator().sample(request).noisy * 255).round() - 120
     # Fitted to 16 rows of 3x32x32 numbers, and measured on as many: two errors of the mean.
     error = math.hypot(1, 1) * level / math.sqrt(stored.numel())
@@ -179,17 +179,17 @@ def test_samples_stored_in_8_bits_have_the_level_and_mean_of_the_noise(
 )
 def test_a_wrong_parameter_is_refused(params: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        FlowSRGBTask.create(params, TrainingSetup(shots=SHOTS, seed=1))
+        FlowSRGBTask.create(params, TrainingSetup(captures=CAPTURES, seed=1))
 
 
 def test_raw_data_and_single_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="data has 4"):
-        FlowSRGBTask.create({}, TrainingSetup(shots=SHOTS, seed=1, channels=4))
+        FlowSRGBTask.create({}, TrainingSetup(captures=CAPTURES, seed=1, channels=4))
     with pytest.raises(ValueError, match="batch_size to 2"):
         make().loss(batch(1), 0)
     with pytest.raises(ValueError, match="needs the clean image"):
         make().loss(
-            TrainingBatch(shots=batch(2).shots, labels=batch(2).labels, noisy=batch(2).noisy), 0
+            TrainingBatch(capture=batch(2).capture, labels=batch(2).labels, noisy=batch(2).noisy), 0
         )
 
 

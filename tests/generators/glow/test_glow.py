@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import generators
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.glow.network import Glow, GlowConfig, bits_per_dimension, load_glow
 from generators.glow.training import GlowTask
 from generators.seeds import standard_normal
@@ -190,12 +190,12 @@ def test_recomputed_memory_does_not_grow_with_depth() -> None:
 
 def task(**params: Any) -> GlowTask:
     given = {"levels": 2, "steps": 2, "hidden": 8, **params}
-    return GlowTask.create(given, TrainingSetup(shots=(), seed=4))
+    return GlowTask.create(given, TrainingSetup(captures=(), seed=4))
 
 
 def batch(step: int = 0, *, rows: int = 8) -> TrainingBatch:
     return TrainingBatch(
-        shots=ShotBatch.same(rows, camera=None, iso=None),
+        capture=CaptureMetadata.same(rows, camera=None, iso=None),
         labels=torch.zeros(rows, dtype=torch.int64),
         clean=photographs(rows, 16, seed=step),
     )

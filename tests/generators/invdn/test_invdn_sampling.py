@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.invdn.network import InvDN, InvDNConfig
 from generators.invdn.prior import Differences, fit_prior
 from generators.invdn.sampling import InvDNGenerator
@@ -52,8 +52,11 @@ def make(**params: Any) -> InvDNGenerator:
 
 
 def ask(clean: Tensor, **rest: Any) -> NoiseRequest:
-    shots = ShotBatch.same(len(clean), camera="S6", iso=800)
-    values = {"seeds": list(range(len(clean))), "context": NoiseContext(clean=clean, shots=shots)}
+    capture = CaptureMetadata.same(len(clean), camera="S6", iso=800)
+    values = {
+        "seeds": list(range(len(clean))),
+        "context": NoiseContext(clean=clean, capture=capture),
+    }
     return NoiseRequest(**{**values, **rest})
 
 
@@ -153,8 +156,8 @@ def test_resampled_noise_is_new() -> None:
 
 def test_an_unknown_shot_is_refused_with_what_is_known() -> None:
     clean = images([1])
-    shots = ShotBatch.same(1, camera="G4", iso=100)
-    request = NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=[1])
+    capture = CaptureMetadata.same(1, camera="G4", iso=100)
+    request = NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=[1])
     with pytest.raises(
         ValueError, match="'G4' at ISO 100; its weights know S6 ISO 800; Nikon D800"
     ):

@@ -11,19 +11,19 @@ from torch import Tensor
 
 import generators
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.invdn.training import InvDNTask
 from generators.invdn.weights import load_invdn
 from generators.seeds import standard_normal, uniform
 from generators.training import TrainingBatch, TrainingSetup
 from generators.weights_file import save_weights
 
-SHOTS = (("A", 100), ("A", 800))
+CAPTURES = (("A", 100), ("A", 800))
 SMALL = {"blocks": [1, 2], "hidden": 4}
 
 
 def setup(**values: Any) -> TrainingSetup:
-    return TrainingSetup(**{"shots": SHOTS, "seed": 1, **values})
+    return TrainingSetup(**{"captures": CAPTURES, "seed": 1, **values})
 
 
 def batch(number: int, *, side: int = 16) -> TrainingBatch:
@@ -33,8 +33,8 @@ def batch(number: int, *, side: int = 16) -> TrainingBatch:
     clean = uniform(seeds, (3, 1, 1), "clean", low=0.2, high=0.8).expand(-1, 3, side, side)
     sigma = torch.tensor([0.01, 0.04])[labels].view(-1, 1, 1, 1)
     noisy = clean + sigma * standard_normal(seeds, (3, side, side), "noise")
-    shots = ShotBatch(camera=("A",) * 4, iso=(100, 800, 100, 800))
-    return TrainingBatch(shots=shots, labels=labels, clean=clean.contiguous(), noisy=noisy)
+    capture = CaptureMetadata(camera=("A",) * 4, iso=(100, 800, 100, 800))
+    return TrainingBatch(capture=capture, labels=labels, clean=clean.contiguous(), noisy=noisy)
 
 
 def gradients(task: InvDNTask) -> list[Tensor]:
@@ -140,7 +140,7 @@ def test_the_finished_training_draws_noise_of_each_configurations_level(
     held = batch(1000, side=32)
     assert held.clean is not None
     request = NoiseRequest(
-        context=NoiseContext(clean=held.clean, shots=held.shots), seeds=[1, 2, 3, 4]
+        context=NoiseContext(clean=held.clean, capture=held.capture), seeds=[1, 2, 3, 4]
     )
     made = generator.sample(request)
     spread = (made.noisy - made.clean).flatten(1).std(1)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_unshuffle
 
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch, configuration_name
+from generators.capture import CaptureMetadata, configuration_name
 from generators.flows.coupling import ConvActNorm
 from generators.flows.pointwise import ActNorm
 from generators.flows.recompute import Memory
@@ -570,7 +570,9 @@ def test_every_ablation_trains_and_samples(values: dict[str, object]) -> None:
     assert ("prior_mean" in moved) == model.config.trainable_mean
     assert ("prior_std" in moved) == model.config.trainable_std
     assert model.prior_mean.shape[0] == (1 if model.config.single_prior else 2)
-    context = NoiseContext(clean=clean, shots=ShotBatch.same(len(clean), camera="A", iso=100))
+    context = NoiseContext(
+        clean=clean, capture=CaptureMetadata.same(len(clean), camera="A", iso=100)
+    )
     generator = NAFlowGenerator(model, sampling="label")
     made = generator.sample(NoiseRequest(context=context, seeds=range(len(clean)))).noisy - clean
     real = noisy - clean

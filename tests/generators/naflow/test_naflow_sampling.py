@@ -14,7 +14,7 @@ from torch import Tensor
 
 import generators
 from generators.base import Likelihood, NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.naflow.sampling import NAFlowGenerator
@@ -70,7 +70,9 @@ def ask(
     iso: int = 800,
 ) -> NoiseRequest:
     return NoiseRequest(
-        context=NoiseContext(clean=clean, shots=ShotBatch.same(len(clean), camera="S6", iso=iso)),
+        context=NoiseContext(
+            clean=clean, capture=CaptureMetadata.same(len(clean), camera="S6", iso=iso)
+        ),
         seeds=seeds or list(range(len(clean))),
         reference=reference,
         reference_clean=reference_clean,
@@ -254,7 +256,9 @@ def test_log_prob_is_the_latents_density_times_the_jacobian(models: str) -> None
     assert isinstance(generator, Likelihood)
     clean = images(2, 8, 12)
     noisy = clean + noise(2, 8, 12, sigma=0.05)
-    context = NoiseContext(clean=clean, shots=ShotBatch(camera=("S6", "S6"), iso=(800, 400)))
+    context = NoiseContext(
+        clean=clean, capture=CaptureMetadata(camera=("S6", "S6"), iso=(800, 400))
+    )
     found = generator.log_prob(noisy, context)
     wide = make_model(models=models).double().requires_grad_(False)
     wide.load_state_dict(model.state_dict())
@@ -295,10 +299,10 @@ def test_bfloat16_keeps_the_density_of_the_bundled_weights() -> None:
     )
     rows, side = 6, 64
     camera, _, iso = exact.configurations[0].rpartition("_")
-    shots = ShotBatch.same(rows, camera=camera, iso=int(iso))
+    capture = CaptureMetadata.same(rows, camera=camera, iso=int(iso))
     smooth = images(rows, 1, 1) + torch.linspace(0, 0.1, side)
     clean = smooth.expand(rows, 3, side, side).contiguous()
-    context = NoiseContext(clean=clean, shots=shots)
+    context = NoiseContext(clean=clean, capture=capture)
     noisy = exact.sample(NoiseRequest(context=context, seeds=range(rows))).noisy
     nats = [generator.log_prob(noisy, context) for generator in (exact, fast)]
     bits = (nats[1] - nats[0]) / (side * side * np.log(2))
@@ -315,7 +319,7 @@ def test_an_unknown_configuration_is_refused_with_those_known() -> None:
     with pytest.raises(ValueError, match=r"'S7' at ISO 400"):
         make(sampling="label", camera="S7", iso=400)
     clean = images(1, 8, 8)
-    context = NoiseContext(clean=clean, shots=ShotBatch.unknown(1))
+    context = NoiseContext(clean=clean, capture=CaptureMetadata.unknown(1))
     with pytest.raises(ValueError, match="camera None at ISO None"):
         generator.log_prob(clean, context)
 
@@ -343,7 +347,9 @@ def test_images_that_the_levels_do_not_divide_are_refused(shape: tuple[int, ...]
 
 
 def test_a_density_of_unequal_shapes_is_refused() -> None:
-    context = NoiseContext(clean=images(2, 8, 8), shots=ShotBatch.same(2, camera="S6", iso=800))
+    context = NoiseContext(
+        clean=images(2, 8, 8), capture=CaptureMetadata.same(2, camera="S6", iso=800)
+    )
     with pytest.raises(ValueError, match="equal shapes"):
         make().log_prob(images(1, 8, 8), context)
 

@@ -30,9 +30,9 @@ def test_the_nearest_class_is_what_metadata_suggests(
 
 def test_held_out_scenes_are_in_neither_training_nor_validation(tmp_path: Path) -> None:
     rows = ["scene,clean,noisy,camera,iso,split"]
-    shots = [("a", "Canon A", 800, "train"), ("b", "Nikon B", 800, "train")]
-    shots += [("c", "Nikon B", 3200, "train"), ("d", "Nikon B", 3200, "val")]
-    rows += [f"{name},{name}1,{name}2,{camera},{iso},{s}" for name, camera, iso, s in shots]
+    capture = [("a", "Canon A", 800, "train"), ("b", "Nikon B", 800, "train")]
+    capture += [("c", "Nikon B", 3200, "train"), ("d", "Nikon B", 3200, "val")]
+    rows += [f"{name},{name}1,{name}2,{camera},{iso},{s}" for name, camera, iso, s in capture]
     (tmp_path / "metadata.csv").write_text("\n".join(rows) + "\n")
     held = [unseen.HeldOut.read("Nikon B:3200")]
     settings = {"steps": 1, "bf16": "false", "threads": 1}

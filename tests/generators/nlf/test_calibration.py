@@ -32,7 +32,7 @@ def scene(seed: int, *, rows: int = 4, side: int = 128) -> Tensor:
     return (soft + 0.2 * (fine > 0.97) + 0.01 * fine).clamp(0.0, 1.0)
 
 
-def shot(clean: Tensor, level: NoiseLevel, seed: int) -> Tensor:
+def capture(clean: Tensor, level: NoiseLevel, seed: int) -> Tensor:
     spread = (level.beta1 * clean + level.beta2).sqrt()
     rows = range(100 * seed, 100 * seed + len(clean))
     return clean + spread * standard_normal(list(rows), clean.shape[1:], "noise")
@@ -50,7 +50,7 @@ def test_known_signal_recovers_the_level(level: NoiseLevel) -> None:
     statistics = PairStatistics(WIDE)
     for row in range(len(clean)):  # images one after another are as good as all at once
         part = clean[row : row + 1]
-        statistics.add(part, shot(part, level, 2 + row))
+        statistics.add(part, capture(part, level, 2 + row))
     found = statistics.fit()
     assert found.pixels == clean.numel()
     close(found.level, (found.error1, found.error2), level)
@@ -60,7 +60,7 @@ def test_known_signal_recovers_the_level(level: NoiseLevel) -> None:
 def test_two_noisy_shots_recover_the_level(level: NoiseLevel) -> None:
     clean = scene(3)
     statistics = NoisyPairStatistics(WIDE)
-    statistics.add(shot(clean, level, 4), shot(clean, level, 5))
+    statistics.add(capture(clean, level, 4), capture(clean, level, 5))
     found = statistics.fit()
     close(found.level, (found.error1, found.error2), level)
 
@@ -68,7 +68,7 @@ def test_two_noisy_shots_recover_the_level(level: NoiseLevel) -> None:
 def test_the_mean_of_two_shots_is_no_substitute_for_the_signal() -> None:
     """The mistake that the ring avoids: it is far outside the error."""
     clean, level = scene(3), NoiseLevel(2e-2, 1e-3)
-    first, second = shot(clean, level, 4), shot(clean, level, 5)
+    first, second = capture(clean, level, 4), capture(clean, level, 5)
     naive = PairStatistics(WIDE)
     mean, half = 0.5 * (first + second), (first - second) / math.sqrt(2.0)
     naive.add(mean, mean + half)
@@ -81,7 +81,7 @@ def test_standard_errors_are_those_of_repeated_measurements() -> None:
     pairs, doubles = [], []
     for repeat in range(30):
         known, unknown = PairStatistics(WIDE), NoisyPairStatistics(WIDE)
-        first, second = shot(clean, TRUE, 10 + 2 * repeat), shot(clean, TRUE, 11 + 2 * repeat)
+        first, second = capture(clean, TRUE, 10 + 2 * repeat), capture(clean, TRUE, 11 + 2 * repeat)
         known.add(clean, first)
         unknown.add(first, second)
         pairs.append(known.fit())
@@ -99,7 +99,7 @@ def test_standard_errors_are_those_of_repeated_measurements() -> None:
 @pytest.mark.parametrize("clip", [None, (0.0, 1.0)])
 def test_clipping_does_not_shift_the_level(clip: tuple[float, float] | None) -> None:
     clean, level = scene(7, rows=6), NoiseLevel(4e-3, 2e-4)
-    first, second = (shot(clean, level, seed).clamp(0.0, 1.0) for seed in (8, 9))
+    first, second = (capture(clean, level, seed).clamp(0.0, 1.0) for seed in (8, 9))
     found, blind = PairStatistics((0.0, 1.0)), PairStatistics(WIDE)
     found.add(clean, first)
     blind.add(clean, first)
@@ -143,10 +143,10 @@ def test_the_sensors_true_level_gives_its_variance(name: str) -> None:
 
 def test_noise_of_one_kind_only_is_measured_too() -> None:
     clean = scene(13)
-    shot_only = calibrate_pairs(clean, shot(clean, NoiseLevel(2e-3, 0.0), 14))
+    shot_only = calibrate_pairs(clean, capture(clean, NoiseLevel(2e-3, 0.0), 14))
     assert shot_only.beta2 < 1e-6  # of a mean variance of 3e-4
     assert abs(shot_only.beta1 / 2e-3 - 1) < 0.02
-    read_only = calibrate_pairs(clean, shot(clean, NoiseLevel(0.0, 1e-4), 14))
+    read_only = calibrate_pairs(clean, capture(clean, NoiseLevel(0.0, 1e-4), 14))
     assert read_only.beta1 < 1e-6
     assert abs(read_only.beta2 / 1e-4 - 1) < 0.02
     assert min(*shot_only, *read_only) > 0
@@ -158,9 +158,9 @@ def test_what_cannot_be_measured_is_refused() -> None:
         calibrate_pairs(clean, clean, clip=WIDE)
     flat = torch.full((1, 4, 16, 16), 0.3)
     with pytest.raises(ValueError, match="one brightness"):
-        calibrate_pairs(flat, shot(flat, TRUE, 16), clip=WIDE)
+        calibrate_pairs(flat, capture(flat, TRUE, 16), clip=WIDE)
     with pytest.raises(ValueError, match="values are left"):
-        calibrate_pairs(clean, shot(clean, TRUE, 16), clip=(0.9, 1.0))
+        calibrate_pairs(clean, capture(clean, TRUE, 16), clip=(0.9, 1.0))
     with pytest.raises(ValueError, match="must be equal"):
         calibrate_pairs(clean, clean[..., :8])
     with pytest.raises(ValueError, match="eight neighbours"):

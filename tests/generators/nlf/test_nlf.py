@@ -14,7 +14,7 @@ from torch import Tensor
 
 import generators
 from generators.base import Likelihood, NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.nlf.calibration import NoiseLevel
 from generators.nlf.network import NLF, NLFConfig
 from generators.nlf.sampling import NLFGenerator
@@ -26,7 +26,7 @@ from generators.weights_file import save_weights
 from tests.contracts.generator import CHECKS, GeneratorCase
 
 LEVELS = {"S6_00100": NoiseLevel(4e-4, 2e-6), "S6_00800": NoiseLevel(3e-3, 6e-5)}
-SHOTS = (("S6", 100), ("S6", 800))
+CAPTURES = (("S6", 100), ("S6", 800))
 
 
 def table(**config: Any) -> NLF:
@@ -66,22 +66,22 @@ def mixed_batch(
     labels = torch.arange(rows) % 2
     pairs = torch.tensor(list(LEVELS.values()))[labels][:, :, None, None, None]
     spread = (pairs[:, 0] * clean + pairs[:, 1]).sqrt()
-    shots = [clean + spread * standard_normal(seeds, (4, side, side), n) for n in ("1", "2")]
-    shots = [shot.clamp(0.0, 1.0) if clip else shot for shot in shots]
+    capture = [clean + spread * standard_normal(seeds, (4, side, side), n) for n in ("1", "2")]
+    capture = [capture.clamp(0.0, 1.0) if clip else capture for capture in capture]
     return TrainingBatch(
-        shots=ShotBatch(
-            camera=tuple(SHOTS[label][0] for label in labels.tolist()),
-            iso=tuple(SHOTS[label][1] for label in labels.tolist()),
+        capture=CaptureMetadata(
+            camera=tuple(CAPTURES[label][0] for label in labels.tolist()),
+            iso=tuple(CAPTURES[label][1] for label in labels.tolist()),
         ),
         labels=labels,
         clean=clean if known else None,
-        noisy=shots[0],
-        second=None if known else shots[1],
+        noisy=capture[0],
+        second=None if known else capture[1],
     )
 
 
 def make_task(name: str, **params: Any) -> NLFTask:
-    setup = TrainingSetup(shots=SHOTS, seed=3, channels=4)
+    setup = TrainingSetup(captures=CAPTURES, seed=3, channels=4)
     made = generators.task(name).create(params, setup)
     assert isinstance(made, NLFTask)
     return made
@@ -94,14 +94,14 @@ def test_nll_is_the_density_a_dimension_and_the_gradient_reaches_everything() ->
     assert batch.noisy is not None
     clean = batch.clean.requires_grad_()
     noise = (batch.noisy - batch.clean).detach().requires_grad_()
-    nll = model.nll(noise, clean, batch.shots)
+    nll = model.nll(noise, clean, batch.capture)
     assert nll.shape == (4,)
     nll.sum().backward()
     for leaf in (noise, clean, model.beta1, model.beta2):
         assert leaf.grad is not None
         assert bool(torch.isfinite(leaf.grad).all())
         assert float(leaf.grad.abs().max()) > 0
-    expected = -model.log_prob(batch.noisy, clean.detach(), batch.shots) / noise[0].numel()
+    expected = -model.log_prob(batch.noisy, clean.detach(), batch.capture) / noise[0].numel()
     torch.testing.assert_close(nll.double(), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -111,7 +111,7 @@ def test_samples_have_their_entropy(distribution: Any) -> None:
     assert isinstance(generator, Likelihood)
     context = NoiseContext(
         clean=uniform([1, 2], (4, 64, 64), "clean"),
-        shots=ShotBatch(camera=("S6",) * 2, iso=(100, 800)),
+        capture=CaptureMetadata(camera=("S6",) * 2, iso=(100, 800)),
     )
     noisy = generator.sample(NoiseRequest(context=context, seeds=[5, 6])).noisy
     found = -generator.log_prob(noisy, context) / context.clean[0].numel()
@@ -127,14 +127,18 @@ def test_samples_have_their_entropy(distribution: Any) -> None:
 def test_each_row_has_its_own_level_and_unknown_shots_are_named() -> None:
     generator = NLFGenerator(table())
     clean = torch.full((2, 4, 64, 64), 0.4)
-    context = NoiseContext(clean=clean, shots=ShotBatch(camera=("S6", "S6"), iso=(800, 100)))
+    context = NoiseContext(
+        clean=clean, capture=CaptureMetadata(camera=("S6", "S6"), iso=(800, 100))
+    )
     sample = generator.sample(NoiseRequest(context=context, seeds=[1, 2]))
     for row, name in enumerate(("S6_00800", "S6_00100")):
         expected = LEVELS[name].beta1 * 0.4 + LEVELS[name].beta2
         found = float((sample.noisy[row] - clean[row]).double().var())
         assert abs(found / expected - 1) < 5 * math.sqrt(2 / clean[row].numel())
         assert sample.params[row]["beta1"] == pytest.approx(LEVELS[name].beta1, rel=1e-5)
-    unknown = NoiseContext(clean=clean, shots=ShotBatch(camera=("S6", "G4"), iso=(800, 800)))
+    unknown = NoiseContext(
+        clean=clean, capture=CaptureMetadata(camera=("S6", "G4"), iso=(800, 800))
+    )
     with pytest.raises(ValueError, match=r"'G4' at ISO 800.*S6 ISO 100, 800"):
         generator.sample(NoiseRequest(context=unknown, seeds=[1, 2]))
     with pytest.raises(ValueError, match="'S6' at ISO 200"):
@@ -154,7 +158,8 @@ def test_weights_go_to_disk_and_back(tmp_path: Path) -> None:
     loaded = generators.create("nlf", params={}, weights=path)
     own = task.generator()
     context = NoiseContext(
-        clean=uniform([1], (4, 8, 8), "clean"), shots=ShotBatch.same(1, camera="S6", iso=800)
+        clean=uniform([1], (4, 8, 8), "clean"),
+        capture=CaptureMetadata.same(1, camera="S6", iso=800),
     )
     request = NoiseRequest(context=context, seeds=[9])
     assert torch.equal(loaded.sample(request).noisy, own.sample(request).noisy)
@@ -209,7 +214,7 @@ def test_what_was_never_drawn_is_told_and_not_invented() -> None:
     def only_the_first(step: int) -> TrainingBatch:
         batch = mixed_batch(step, rows=1, side=64)
         return TrainingBatch(
-            shots=batch.shots, labels=batch.labels, clean=batch.clean, noisy=batch.noisy
+            capture=batch.capture, labels=batch.labels, clean=batch.clean, noisy=batch.noisy
         )
 
     task.finish(only_the_first)
@@ -246,10 +251,10 @@ def test_mistakes_in_parameters_are_named() -> None:
 @torch.no_grad()
 def test_signal_outside_the_range_is_clipped_for_the_density() -> None:
     model = table()
-    shots = ShotBatch.same(1, camera="S6", iso=800)
+    capture = CaptureMetadata.same(1, camera="S6", iso=800)
     noise: Tensor = torch.full((1, 4, 2, 2), 0.01)
     low, zero, one, high = (
-        float(model.nll(noise, torch.full_like(noise, x), shots)) for x in (-0.5, 0.0, 1.0, 1.5)
+        float(model.nll(noise, torch.full_like(noise, x), capture)) for x in (-0.5, 0.0, 1.0, 1.5)
     )
     assert low == zero
     assert one == high

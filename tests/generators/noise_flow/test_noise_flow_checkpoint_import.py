@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.nlf_tables import SIDD
 from generators.noise_flow.checkpoint_import import CAMERAS, ISOS, from_released
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
@@ -130,12 +130,12 @@ def simulated(camera: str, iso: int) -> tuple[Tensor, Tensor, float]:
 @pytest.mark.parametrize(("camera", "iso"), TRAINED)
 def test_the_released_weights_know_the_phones(released: NoiseFlow, camera: str, iso: int) -> None:
     noise, clean, best = simulated(camera, iso)
-    shots = ShotBatch.same(8, camera=camera, iso=iso)
-    nll = float(released.nll(noise, clean, shots).mean())
+    capture = CaptureMetadata.same(8, camera=camera, iso=iso)
+    nll = float(released.nll(noise, clean, capture).mean())
     # The true density of this noise is the best there is; real noise is a little different.
     assert best - 0.02 < nll < best + 0.25
     normal = np.random.default_rng(3).standard_normal(noise.shape).astype(np.float32)
-    sampled, _ = released.decode(torch.from_numpy(normal), clean, released.labels(shots))
+    sampled, _ = released.decode(torch.from_numpy(normal), clean, released.labels(capture))
     assert 0.5 < float(sampled.var() / noise.var()) < 2.0
 
 

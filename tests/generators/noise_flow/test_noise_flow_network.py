@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.noise_flow.network import RELEASED, NoiseFlow, NoiseFlowConfig
 from generators.noise_model import NoiseModel
 
@@ -36,7 +36,7 @@ def images(rows: int, height: int = 6, width: int = 8) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(noise), torch.from_numpy(clean)
 
 
-SHOTS = ShotBatch(camera=("GP", "S6", "S6"), iso=(800, 100, 800))
+CAPTURES = CaptureMetadata(camera=("GP", "S6", "S6"), iso=(800, 100, 800))
 
 
 def test_the_released_arrangement_has_the_released_size() -> None:
@@ -92,13 +92,13 @@ def test_the_seed_decides_the_start() -> None:
 @pytest.mark.parametrize("arrangement", ["sdn|unc|gain|unc", "nlf|unc"])
 def test_a_row_has_the_density_of_its_own_camera_and_iso(arrangement: str) -> None:
     model, (noise, clean) = make(arrangement=arrangement), images(3)
-    together = model.nll(noise, clean, SHOTS)
+    together = model.nll(noise, clean, CAPTURES)
     alone = [
-        model.nll(noise[row : row + 1], clean[row : row + 1], SHOTS.select([row]))
+        model.nll(noise[row : row + 1], clean[row : row + 1], CAPTURES.select([row]))
         for row in range(3)
     ]
     torch.testing.assert_close(together, torch.cat(alone))
-    other = model.nll(noise, clean, ShotBatch.same(3, camera="GP", iso=100))
+    other = model.nll(noise, clean, CaptureMetadata.same(3, camera="GP", iso=100))
     assert bool((other != together).all())
 
 
@@ -113,15 +113,15 @@ def test_a_row_has_the_density_of_its_own_camera_and_iso(arrangement: str) -> No
 def test_an_unknown_camera_or_iso_is_named(camera: str | None, iso: int, message: str) -> None:
     noise, clean = images(2)
     with pytest.raises(ValueError, match=message):
-        make().nll(noise, clean, ShotBatch(camera=("S6", camera), iso=(800, iso)))
+        make().nll(noise, clean, CaptureMetadata(camera=("S6", camera), iso=(800, iso)))
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     noise, clean = images(2)
     with pytest.raises(ValueError, match="packed raw images"):
-        make().nll(noise[:, :3], clean[:, :3], SHOTS.select([0, 1]))
+        make().nll(noise[:, :3], clean[:, :3], CAPTURES.select([0, 1]))
     with pytest.raises(ValueError, match="packed raw images"):
-        make().nll(noise, clean[..., :4], SHOTS.select([0, 1]))
+        make().nll(noise, clean[..., :4], CAPTURES.select([0, 1]))
 
 
 def test_nll_is_the_noise_model_that_joint_trainings_use() -> None:
@@ -130,7 +130,7 @@ def test_nll_is_the_noise_model_that_joint_trainings_use() -> None:
     assert isinstance(model, nn.Module)
     noise.requires_grad_()
     clean.requires_grad_()
-    nll = model.nll(noise, clean, SHOTS)
+    nll = model.nll(noise, clean, CAPTURES)
     assert nll.shape == (3,)
     nll.sum().backward()
     for image in (noise, clean):
@@ -142,7 +142,7 @@ def test_the_clean_image_is_clipped() -> None:
     model, (noise, clean) = make(), images(3)
     beyond = torch.where(clean > 0.5, clean + 1.0, clean - 0.5)
     torch.testing.assert_close(
-        model.nll(noise, beyond, SHOTS), model.nll(noise, beyond.clamp(0, 1), SHOTS)
+        model.nll(noise, beyond, CAPTURES), model.nll(noise, beyond.clamp(0, 1), CAPTURES)
     )
 
 
@@ -151,7 +151,7 @@ def test_the_baseline_is_the_noise_level_function() -> None:
     iso = torch.tensor([800.0, 100.0, 800.0])[:, None, None, None]
     variance = 1e-3 * iso / 800 * clean + 1e-5 * (iso / 800) ** 2
     expected = 0.5 * ((2 * math.pi * variance).log() + noise.square() / variance)
-    torch.testing.assert_close(model.nll(noise, clean, SHOTS), expected.mean(dim=(1, 2, 3)))
+    torch.testing.assert_close(model.nll(noise, clean, CAPTURES), expected.mean(dim=(1, 2, 3)))
 
 
 def test_the_density_integrates_to_one_over_its_samples() -> None:
@@ -163,9 +163,9 @@ def test_the_density_integrates_to_one_over_its_samples() -> None:
     rng = np.random.default_rng(5)
     z = torch.from_numpy(rng.standard_normal((rows, 4, 1, 2)).astype(np.float32))
     clean = torch.from_numpy(rng.uniform(0, 1, (1, 4, 1, 2)).astype(np.float32)).expand_as(z)
-    shots = ShotBatch.same(rows, camera="S6", iso=800)
+    capture = CaptureMetadata.same(rows, camera="S6", iso=800)
     with torch.no_grad():
-        labels = model.labels(shots)
+        labels = model.labels(capture)
         noise, _ = model.decode(z, clean, labels)
         log_p = model.log_prob(noise, clean, labels).double()
     x = noise.flatten(1).double()
@@ -177,10 +177,10 @@ def test_the_density_integrates_to_one_over_its_samples() -> None:
 
 def test_training_mode_uses_and_records_the_batch() -> None:
     model, (noise, clean) = make(arrangement="unc"), images(3)
-    still = model.nll(noise, clean, SHOTS)
+    still = model.nll(noise, clean, CAPTURES)
     before = model.state_dict()["layers.1.net.enter_norm.running_var"].clone()
     model.train()
-    assert not torch.equal(model.nll(noise, clean, SHOTS), still)
+    assert not torch.equal(model.nll(noise, clean, CAPTURES), still)
     model.eval()
     assert not torch.equal(model.state_dict()["layers.1.net.enter_norm.running_var"], before)
 
@@ -191,9 +191,12 @@ def test_packing_exchanges_the_last_two_channels() -> None:
     noise, clean = images(3)
     order = [0, 1, 3, 2]
     torch.testing.assert_close(
-        clockwise.nll(noise[:, order], clean[:, order], SHOTS), raster.nll(noise, clean, SHOTS)
+        clockwise.nll(noise[:, order], clean[:, order], CAPTURES),
+        raster.nll(noise, clean, CAPTURES),
     )
-    assert not torch.equal(clockwise.nll(noise, clean, SHOTS), raster.nll(noise, clean, SHOTS))
+    assert not torch.equal(
+        clockwise.nll(noise, clean, CAPTURES), raster.nll(noise, clean, CAPTURES)
+    )
 
 
 def test_a_warm_start_brings_the_latent_to_unit_variance() -> None:
@@ -201,9 +204,9 @@ def test_a_warm_start_brings_the_latent_to_unit_variance() -> None:
     noise = 0.05 * noise * clean.sqrt()
     model = make(shake=0.0)  # the noise has no offset: its logarithm has no minimum
     with torch.no_grad():
-        cold = float(model.nll(noise, clean, SHOTS).mean())
-    model.warm_start(noise, clean, model.labels(SHOTS))
+        cold = float(model.nll(noise, clean, CAPTURES).mean())
+    model.warm_start(noise, clean, model.labels(CAPTURES))
     model.requires_grad_(False)
-    z, _ = model.encode(noise, clean, model.labels(SHOTS))
+    z, _ = model.encode(noise, clean, model.labels(CAPTURES))
     assert abs(float(z.var()) - 1) < 0.05
-    assert float(model.nll(noise, clean, SHOTS).mean()) < cold - 3
+    assert float(model.nll(noise, clean, CAPTURES).mean()) < cold - 3

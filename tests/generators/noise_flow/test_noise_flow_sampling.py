@@ -14,7 +14,7 @@ from torch import Tensor
 
 import generators
 from generators.base import Likelihood, NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.sampling import NoiseFlowGenerator
 from generators.seeds import standard_normal
@@ -51,8 +51,8 @@ def ask(
 ) -> NoiseRequest:
     rng = np.random.default_rng(1)
     clean = torch.from_numpy(rng.uniform(0, 1, (rows, 4, side, side)).astype(np.float32))
-    shots = ShotBatch.same(rows, camera=camera, iso=iso)
-    return NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=range(rows))
+    capture = CaptureMetadata.same(rows, camera=camera, iso=iso)
+    return NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=range(rows))
 
 
 def noise_of(generator: NoiseFlowGenerator, request: NoiseRequest) -> Tensor:
@@ -87,7 +87,7 @@ def test_samples_are_those_of_the_network(arrangement: str, packing: str) -> Non
     clean = request.context.clean
     normal = standard_normal(request.seeds, clean.shape[1:], "latent")
     with torch.no_grad():
-        expected, _ = model.decode(normal, clean, model.labels(request.context.shots))
+        expected, _ = model.decode(normal, clean, model.labels(request.context.capture))
     torch.testing.assert_close(
         NoiseFlowGenerator(model).sample(request).noisy, clean + expected, atol=1e-5, rtol=1e-5
     )
@@ -101,7 +101,7 @@ def test_the_density_is_that_of_the_samples() -> None:
     clean, model = sample.clean, make_model()
     normal = standard_normal(request.seeds, clean.shape[1:], "latent")
     with torch.no_grad():
-        _, ladj = model.decode(normal, clean, model.labels(request.context.shots))
+        _, ladj = model.decode(normal, clean, model.labels(request.context.capture))
     dims = normal[0].numel()
     latent = -0.5 * normal.square().sum(dim=(1, 2, 3)) - 0.5 * dims * math.log(2 * math.pi)
     torch.testing.assert_close(found, latent - ladj, rtol=1e-4, atol=0.05)
@@ -112,9 +112,9 @@ def test_the_density_is_that_of_the_samples() -> None:
 
 def test_each_row_gets_the_noise_of_its_own_camera_and_iso() -> None:
     generator = NoiseFlowGenerator(make_model(arrangement="nlf"))
-    shots = ShotBatch(camera=("S6", "GP"), iso=(100, 800))
+    capture = CaptureMetadata(camera=("S6", "GP"), iso=(100, 800))
     clean = torch.full((2, 4, 64, 64), 0.5)
-    request = NoiseRequest(context=NoiseContext(clean=clean, shots=shots), seeds=[1, 2])
+    request = NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=[1, 2])
     variance = noise_of(generator, request).flatten(1).var(1)
     expected = torch.tensor([1e-3 / 8 * 0.5 + 1e-5 / 64, 1e-3 * 0.5 + 1e-5])
     # 16,384 values: five standard errors of a variance are 5.5 %.

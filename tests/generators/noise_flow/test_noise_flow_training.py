@@ -9,16 +9,16 @@ import pytest
 import torch
 
 import generators
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.training import NoiseFlowTask
 from generators.training import TrainingBatch, TrainingSetup
 
-SHOTS = (("A", 400), ("A", 800), ("B", 800))
+CAPTURES = (("A", 400), ("A", 800), ("B", 800))
 
 
 def setup(**values: Any) -> TrainingSetup:
-    return TrainingSetup(**{"shots": SHOTS, "seed": 3, "channels": 4, **values})
+    return TrainingSetup(**{"captures": CAPTURES, "seed": 3, "channels": 4, **values})
 
 
 def batch(rows: int = 6, *, seed: int = 0) -> TrainingBatch:
@@ -26,13 +26,13 @@ def batch(rows: int = 6, *, seed: int = 0) -> TrainingBatch:
     rng = np.random.default_rng(seed)
     clean = torch.from_numpy(rng.uniform(0, 1, (rows, 4, 12, 12)).astype(np.float32))
     labels = np.arange(rows) % 3
-    iso = torch.tensor([SHOTS[label][1] / 800 for label in labels])[:, None, None, None]
+    iso = torch.tensor([CAPTURES[label][1] / 800 for label in labels])[:, None, None, None]
     normal = torch.from_numpy(rng.standard_normal(clean.shape).astype(np.float32))
     noisy = clean + (1e-3 * iso * clean + 1e-5 * iso**2).sqrt() * normal
-    shots = ShotBatch(
-        camera=tuple(SHOTS[i][0] for i in labels), iso=tuple(SHOTS[i][1] for i in labels)
+    capture = CaptureMetadata(
+        camera=tuple(CAPTURES[i][0] for i in labels), iso=tuple(CAPTURES[i][1] for i in labels)
     )
-    return TrainingBatch(shots=shots, labels=torch.from_numpy(labels), clean=clean, noisy=noisy)
+    return TrainingBatch(capture=capture, labels=torch.from_numpy(labels), clean=clean, noisy=noisy)
 
 
 def make(**params: Any) -> NoiseFlowTask:
@@ -98,7 +98,7 @@ def test_what_is_saved_makes_the_same_model() -> None:
     assert data.clean is not None
     assert data.noisy is not None
     with torch.no_grad():
-        nll = model.nll(data.noisy - data.clean, data.clean, data.shots).mean()
+        nll = model.nll(data.noisy - data.clean, data.clean, data.capture).mean()
     assert part.family == "noise-flow"
     assert float(nll) == pytest.approx(task.measure(data, 0)["nll"])
 

@@ -20,7 +20,7 @@ def test_counts_agree_with_the_rows(tmp_path: Path) -> None:
     assert found.rows == 12
     assert found.splits == {"train": 9, "val": 3}
     assert found.generators == {"awgn": 7, "heteroscedastic": 5}
-    assert found.shots == {("Ké:7", 100): 4, ("Nikon D800", 1600): 4, ("unknown", None): 4}
+    assert found.captures == {("Ké:7", 100): 4, ("Nikon D800", 1600): 4, ("unknown", None): 4}
     assert found.image == {(16, 12): 12}
     assert sum(found.bytes.values()) == index.totals.bytes
     assert found.files == {"hdf5": 3, "parquet": 3}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import denoisers
 import generators
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.seeds import patch_seed
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.degradations import Generated, conditions_of
@@ -140,7 +140,7 @@ def test_noise_is_the_generators_own_by_the_images_seed(
     record = scan(manifest.data.sources, Splits()).records[0]
     image = torch.from_numpy(np.ascontiguousarray(clean.transpose(2, 0, 1)))[None]
     request = NoiseRequest(
-        context=NoiseContext(clean=image, shots=ShotBatch.unknown(1)),
+        context=NoiseContext(clean=image, capture=CaptureMetadata.unknown(1)),
         seeds=[patch_seed(3, "evaluate", record.image_id)],
     )
     sample = generators.create("spatially-variant-awgn", params=PEAKS["params"]).sample(request)

@@ -65,8 +65,8 @@ def test_generator_gets_shots_reference_and_one_seed_a_block() -> None:
     assert [len(r.seeds) for r in echo.requests] == [2, 2, 1]
     assert len({seed for r in echo.requests for seed in r.seeds}) == 5
     first = echo.requests[0]
-    assert first.context.shots.camera == ("Nikon D800",) * 2
-    assert first.context.shots.iso == (3200,) * 2
+    assert first.context.capture.camera == ("Nikon D800",) * 2
+    assert first.context.capture.iso == (3200,) * 2
     expected = torch.from_numpy(blocks[1].noisy).permute(2, 0, 1).float() / 255
     assert torch.equal(first.reference[1], expected)
     assert torch.equal(first.reference_clean, first.context.clean)

@@ -80,8 +80,8 @@ def test_batches_are_always_full_and_padded_with_the_last_row(ready: Prepared) -
     last = witnesses[0].requests[1]
     assert len(set(last.seeds)) == 1
     assert torch.equal(last.context.clean, last.context.clean[:1].expand(4, -1, -1, -1))
-    assert last.context.shots.camera == ("X",) * 4
-    assert last.context.shots.iso == (800,) * 4
+    assert last.context.capture.camera == ("X",) * 4
+    assert last.context.capture.iso == (800,) * 4
 
 
 def naflow() -> NAFlowGenerator:

@@ -55,7 +55,7 @@ def noise_of(batch: TrainingBatch) -> torch.Tensor:
 def test_a_batch_follows_from_seed_and_step_alone(store: TrainingStore) -> None:
     devices = awgn("weak", 100, 200), awgn("strong", 100, sigma=STRONG)
     first, again = (batches(store, *devices).batch(7) for _ in range(2))
-    assert first.shots == again.shots
+    assert first.capture == again.capture
     for name in ("clean", "noisy", "labels"):
         assert torch.equal(getattr(first, name), getattr(again, name)), name
     other_step = batches(store, *devices).batch(8)
@@ -114,24 +114,24 @@ def test_two_exposures_of_a_simulated_camera_are_developed_alike(
 
 def test_rows_are_even_over_all_cameras_and_isos(store: TrainingStore) -> None:
     many = batches(store, awgn("a", 100, 200, 400), awgn("b", 100), size=50)
-    assert many.shots == (("a", 100), ("a", 200), ("a", 400), ("b", 100))
+    assert many.captures == (("a", 100), ("a", 200), ("a", 400), ("b", 100))
     found: Counter[tuple[str | None, int | None]] = Counter()
     for step in range(16):
         batch = many.batch(step)
-        shots = list(zip(batch.shots.camera, batch.shots.iso, strict=True))
-        assert [many.shots[label] for label in batch.labels] == shots
-        found.update(shots)
+        capture = list(zip(batch.capture.camera, batch.capture.iso, strict=True))
+        assert [many.captures[label] for label in batch.labels] == capture
+        found.update(capture)
     n, share = 800, 1 / 4
     bound = 5 * (n * share * (1 - share)) ** 0.5
-    assert all(abs(found[shot] - n * share) < bound for shot in many.shots)
+    assert all(abs(found[capture] - n * share) < bound for capture in many.captures)
 
 
 def test_each_row_has_the_noise_of_its_device(store: TrainingStore) -> None:
     two = batches(store, awgn("weak", 100), awgn("strong", 100, sigma=STRONG), size=16)
     batch = two.batch(0)
-    assert set(batch.shots.camera) == {"weak", "strong"}
+    assert set(batch.capture.camera) == {"weak", "strong"}
     levels = noise_of(batch).flatten(1).std(dim=1) * 255
-    for camera, level in zip(batch.shots.camera, levels.tolist(), strict=True):
+    for camera, level in zip(batch.capture.camera, levels.tolist(), strict=True):
         expected = {"weak": WEAK, "strong": STRONG}[str(camera)]
         assert abs(level / expected - 1) < 5 / (2 * 768) ** 0.5
 

@@ -36,7 +36,7 @@ def test_labels_are_the_configurations_of_the_pairs_kept() -> None:
         pair(seed=5, camera="G4", iso=100),
         max_offset=1.0,
     )
-    assert made.shots == [("G4", 100), ("S6", 100), ("S6", 800)]
+    assert made.captures == [("G4", 100), ("S6", 100), ("S6", 800)]
     assert made.labels == [2, 0, 1, 0]
 
 

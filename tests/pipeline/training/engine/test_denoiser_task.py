@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 class Fixed:
     """The same four rows in every step, shifted by the step."""
 
-    shots: tuple[tuple[str, int], ...] = ()
+    captures: tuple[tuple[str, int], ...] = ()
     channels = 3
 
     def __init__(self) -> None:

@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 import generators
 from generators.base import Domain, NoiseGenerator, NoiseRequest, NoiseSample
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup
 from pipeline.training.engine.task import DataTask
 
 CPU = torch.device("cpu")
 SIGMA = 10.0
-SHOTS = (("a", 100), ("a", 200), ("b", 100))
+CAPTURES = (("a", 100), ("a", 200), ("b", 100))
 
 
 class Held:
     """Two rows a batch, AWGN of 10 grey levels; of six batches the contrast grows."""
 
-    shots, channels = SHOTS, 3
+    captures, channels = CAPTURES, 3
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -35,10 +35,12 @@ class Held:
         ramp = np.linspace(-1, 1, 16) * 0.05 * (1 + step % 6)
         clean = np.broadcast_to(0.5 + ramp, (2, 3, 16, 16)).astype(np.float32).copy()
         noise = rng.normal(0, SIGMA / 255, clean.shape).astype(np.float32)
-        rows = [SHOTS[(2 * step + row) % 3] for row in range(2)]
+        rows = [CAPTURES[(2 * step + row) % 3] for row in range(2)]
         return TrainingBatch(
-            shots=ShotBatch(camera=tuple(c for c, _ in rows), iso=tuple(i for _, i in rows)),
-            labels=torch.tensor([SHOTS.index(row) for row in rows]),
+            capture=CaptureMetadata(
+                camera=tuple(c for c, _ in rows), iso=tuple(i for _, i in rows)
+            ),
+            labels=torch.tensor([CAPTURES.index(row) for row in rows]),
             clean=torch.from_numpy(clean),
             noisy=torch.from_numpy(clean + noise),
         )
@@ -133,7 +135,7 @@ def test_a_generator_with_a_reference_gets_the_row_s_own_pair() -> None:
 def test_examples_are_gently_textured_crops_one_of_each_camera_and_iso() -> None:
     task = joined(Stub(Copying()), Held(), batches=6)
     found = task.examples(9)
-    assert [(e.camera, e.iso) for e in found] == list(SHOTS)
+    assert [(e.camera, e.iso) for e in found] == list(CAPTURES)
     for example in found:
         assert example.clean.shape == (16, 16, 3)
         assert example.domain == "srgb"
@@ -141,7 +143,7 @@ def test_examples_are_gently_textured_crops_one_of_each_camera_and_iso() -> None
     # Contrast is 0.03 times the batch's number from 1: the first and the second are nearest 0.04,
     # and between them hold each camera and ISO.
     assert max(float(e.clean.std()) for e in found) < 0.07
-    assert [(e.camera, e.iso) for e in task.examples(2)] == [SHOTS[0], SHOTS[2]]
+    assert [(e.camera, e.iso) for e in task.examples(2)] == [CAPTURES[0], CAPTURES[2]]
 
 
 def test_a_model_that_makes_no_noise_has_no_examples() -> None:
@@ -157,4 +159,4 @@ def test_batches_are_of_the_step_and_in_the_memory_order_the_task_asks_for() -> 
         assert batch.clean.is_contiguous(memory_format=order)
         assert batch.second is None
     assert float(last.loss(3)) == pytest.approx(float(plain.loss(3)))
-    assert plain.shots == SHOTS
+    assert plain.captures == CAPTURES

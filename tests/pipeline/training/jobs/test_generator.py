@@ -16,7 +16,7 @@ from pydantic import ValidationError
 import pipeline.training.jobs.folder as train_folder
 import pipeline.training.jobs.generator as train_module
 from generators.base import NoiseContext, NoiseRequest
-from generators.capture import ShotBatch
+from generators.capture import CaptureMetadata
 from generators.naflow.sampling import NAFlowGenerator
 from generators.naflow.training import NAFlowTask
 from generators.weights_file import load_weights
@@ -114,7 +114,7 @@ def test_training_raises_the_likelihood_of_the_noise_it_saw(
         ).float()
         for name in ("clean", "noisy")
     )
-    context = NoiseContext(clean=clean, shots=ShotBatch.same(2, camera="X", iso=800))
+    context = NoiseContext(clean=clean, capture=CaptureMetadata.same(2, camera="X", iso=800))
     before, after = (
         NAFlowGenerator(NAFlowGenerator.load_network(Path(one.weights)))
         .log_prob(noisy, context)

@@ -63,7 +63,7 @@ def test_noisy_pairs_carry_no_clean_image(pair_folder: Path) -> None:
 @pytest.mark.parametrize("use", ["pairs", "noisy-pairs", "single-noisy"])
 def test_devices_make_what_photographs_lack(photo_folder: Path, use: DataUse) -> None:
     found = make(images(photo_folder), AWGN, use=use)
-    assert found.shots == (("toy", 100), ("toy", 200))
+    assert found.captures == (("toy", 100), ("toy", 200))
     assert found.batch(0).noisy is not None
     raw = make(images(photo_folder), RAW, use=use, domain="raw")
     assert raw.channels == 4
