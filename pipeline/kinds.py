@@ -36,17 +36,15 @@ FORMATS = Registry(
     },
 )
 
+# Each is a pipeline.measure.metrics.metric.Metric.
 METRICS = Registry(
     "metric",
     "noisemill.metrics",
     {
-        "akld": "pipeline.measure.metrics.akld:Akld",
-        "correlation": "pipeline.measure.metrics.correlation:CorrelationMap",
-        "kld": "pipeline.measure.metrics.kld:Kld",
-        "moments": "pipeline.measure.metrics.moments:Moments",
-        "nll": "pipeline.measure.metrics.likelihood:Nll",
-        "psnr": "pipeline.measure.metrics.quality:Psnr",
-        "spectrum": "pipeline.measure.metrics.spectrum:RadialSpectrum",
-        "ssim": "pipeline.measure.metrics.quality:Ssim",
+        "akld": "pipeline.measure.metrics.akld:AkldMetric",
+        "kld": "pipeline.measure.metrics.kld:KldMetric",
+        "nll": "pipeline.measure.metrics.likelihood:NllMetric",
+        "psnr": "pipeline.measure.metrics.quality:PsnrMetric",
+        "ssim": "pipeline.measure.metrics.quality:SsimMetric",
     },
 )
