@@ -2,67 +2,91 @@
 
 The registry holds text (``module:Class``), so importing this package imports nothing else. May
 import :mod:`generators`, torch, numpy and safetensors, and nothing else.
+
+A denoiser's class says how it is made, trained and loaded (:class:`denoisers.base.DenoiserModule`).
+Other distributions add denoisers through the entry point group ``noisemill.denoisers``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from generators.registry import Registry, close_match
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from torch import nn
+    from denoisers.base import DenoiserModule
 
 __all__ = [
+    "REGISTRY",
     "absent",
     "bundled",
     "create",
     "denoiser_of",
     "describe",
     "find",
+    "fitting_weights",
+    "has_weights",
     "is_trained",
     "load",
     "names",
     "parameters",
 ]
 
-_BUILT_IN = {
-    "bm3d": "denoisers.bm3d:BM3D",
-    "dncnn": "denoisers.dncnn:DnCNN",
-    "fino": "denoisers.fino:FinoDenoiser",
-    "flow-prior": "denoisers.flow_prior:FlowPrior",
-    "invdn": "denoisers.invdn:InvDNDenoiser",
-    "unet": "denoisers.unet:UNet",
-}
-# Families of weights that are not called as the denoiser that uses them.
-_FAMILIES = {"glow": "flow-prior"}
-# Those that follow a rule of their own: nothing in them is trained to denoise.
-_UNTRAINED = ("bm3d", "flow-prior")
+REGISTRY = Registry(
+    "denoiser",
+    "noisemill.denoisers",
+    {
+        "bm3d": "denoisers.bm3d:BM3D",
+        "dncnn": "denoisers.dncnn:DnCNN",
+        "fino": "denoisers.fino:FinoDenoiser",
+        "flow-prior": "denoisers.flow_prior:FlowPrior",
+        "invdn": "denoisers.invdn:InvDNDenoiser",
+        "unet": "denoisers.unet:UNet",
+    },
+    needs=("absent", "config_type", "from_weights", "trainable", "weights_family"),
+    base="denoisers.base.DenoiserModule",
+)
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all denoisers, sorted."""
-    return tuple(sorted(_BUILT_IN))
+    """Return the names of all denoisers, built in and installed, sorted."""
+    return REGISTRY.names()
 
 
 def denoiser_of(family: str) -> str | None:
-    """Return the denoiser that weights of a family serve; ``None`` where they serve none."""
-    name = _FAMILIES.get(family, family)
-    return name if name in _BUILT_IN else None
+    """Return the denoiser that weights of a family serve; ``None`` where they serve none.
+
+    A plug-in that cannot be imported serves none.
+    """
+    for name in sorted(names(), key=lambda name: name != family):
+        try:
+            if _load(name).weights_family == family:
+                return name
+        except ValueError:
+            continue
+    return None
 
 
-def is_trained(name: str) -> bool:
-    """Tell whether a denoiser is a network that is trained to denoise.
+def has_weights(name: str) -> bool:
+    """Return True if a denoiser is loaded from a weights file.
 
     Raises:
         ValueError: If there is no such denoiser.
     """
-    _target(name)
-    return name not in _UNTRAINED
+    return _load(name).weights_family is not None
+
+
+def is_trained(name: str) -> bool:
+    """Return True if a denoiser is a network that is trained to denoise.
+
+    Raises:
+        ValueError: If there is no such denoiser.
+    """
+    return _load(name).trainable
 
 
 def absent(name: str) -> str | None:
@@ -71,9 +95,7 @@ def absent(name: str) -> str | None:
     Raises:
         ValueError: If there is no such denoiser.
     """
-    module = import_module(_target(name)[0])
-    reason: str | None = module.absent() if hasattr(module, "absent") else None
-    return reason
+    return _load(name).absent()
 
 
 def describe(name: str) -> str:
@@ -82,8 +104,7 @@ def describe(name: str) -> str:
     Raises:
         ValueError: If there is no such denoiser.
     """
-    module = import_module(_target(name)[0])
-    return (module.__doc__ or "").partition("\n")[0]
+    return REGISTRY.summary(name)
 
 
 def parameters(name: str) -> dict[str, str]:
@@ -100,7 +121,7 @@ def parameters(name: str) -> dict[str, str]:
     }
 
 
-def create(name: str, *, channels: int, seed: int, **params: Any) -> nn.Module:
+def create(name: str, *, channels: int, seed: int, **params: Any) -> DenoiserModule:
     """Make a denoiser with fresh weights.
 
     Args:
@@ -120,28 +141,24 @@ def create(name: str, *, channels: int, seed: int, **params: Any) -> nn.Module:
         9
     """
     cls = _load(name)
-    if name == "flow-prior":
+    if not cls.trainable and cls.weights_family is not None:
         raise ValueError(
-            "denoiser 'flow-prior' needs a trained Glow: load its weights file in place of making "
-            "a fresh one."
+            f"denoiser '{name}' needs trained weights of '{cls.weights_family}': load its weights "
+            "file in place of making a fresh one."
         )
-    allowed = [field.name for field in dataclasses.fields(cls.config_type)]
+    allowed = _fields(cls)
     _check_known(name, params, allowed)
     given = {"channels": channels, "seed": seed}
     if "channels" not in allowed and channels != cls.channels:
         raise ValueError(
             f"denoiser '{name}' works on images of {cls.channels} channels; got {channels}. "
-            "Use 'dncnn' or 'unet'."
+            "Use one that is made for any number of them, such as 'dncnn'."
         )
     values = {key: value for key, value in given.items() if key in allowed}
-    try:
-        made: nn.Module = cls(cls.config_type(**values, **params))
-    except ValueError as error:
-        raise ValueError(f"denoiser '{name}': {error}") from error
-    return made
+    return _make(name, {**values, **params})
 
 
-def load(name_or_path: str | Path, **params: Any) -> nn.Module:
+def load(name_or_path: str | Path, **params: Any) -> DenoiserModule:
     """Return a denoiser that is ready for use, in evaluation mode.
 
     Args:
@@ -158,11 +175,13 @@ def load(name_or_path: str | Path, **params: Any) -> nn.Module:
         ImportError: If its package is not installed.
         ValueError: If the file is damaged or holds no denoiser, or a parameter is wrong.
     """
-    from generators.weights_file import load_header, load_state, load_weights
+    from generators.weights_file import load_header
 
-    if str(name_or_path) == "bm3d":
-        return create("bm3d", seed=0, **{"channels": 3, **params}).eval()
-    path = find(str(name_or_path))
+    given = str(name_or_path)
+    if given in REGISTRY and not has_weights(given):
+        _check_known(given, params, _fields(_load(given)))
+        return _make(given, params).eval()
+    path = find(given)
     family = load_header(path).family
     name = denoiser_of(family)
     if name is None:
@@ -171,21 +190,8 @@ def load(name_or_path: str | Path, **params: Any) -> nn.Module:
             f"denoisers are {', '.join(names())}."
         )
     cls = _load(name)
-    changeable = [] if is_trained(name) else [f.name for f in dataclasses.fields(cls.config_type)]
-    _check_known(name, params, changeable)
-    if hasattr(cls, "from_weights"):
-        loaded: nn.Module = cls.from_weights(path, **params)
-        return loaded.eval()
-    weights = load_weights(path, family=family)
-    try:
-        made: nn.Module = cls(cls.config_type.from_dict(weights.config))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: its configuration is not that of this version's '{family}' ({error}); "
-            "train or import the weights again."
-        ) from error
-    load_state(made, weights, path)
-    return made.eval()
+    _check_known(name, params, [] if cls.trainable else _fields(cls))
+    return cls.from_weights(path, **params).eval()
 
 
 def find(name_or_path: str) -> Path:
@@ -196,14 +202,26 @@ def find(name_or_path: str) -> Path:
     """
     from generators.weights_file import find
 
-    if name_or_path in _BUILT_IN and name_or_path not in bundled():
-        fitting = _fitting(name_or_path)
+    if name_or_path in REGISTRY and name_or_path not in bundled():
+        fitting = fitting_weights(name_or_path)
         which = f"such as {' or '.join(fitting)}" if fitting else "none of which are bundled"
         raise FileNotFoundError(
             f"denoiser '{name_or_path}' needs trained weights, {which}; give their name, or a "
             ".safetensors file."
         )
     return find(name_or_path, known=bundled())
+
+
+def fitting_weights(name: str) -> list[str]:
+    """Return the bundled weights that a denoiser can use, by name.
+
+    Raises:
+        ValueError: If there is no such denoiser.
+    """
+    from generators.weights_file import load_header
+
+    family = _load(name).weights_family
+    return [key for key, path in bundled().items() if load_header(path).family == family]
 
 
 def bundled() -> dict[str, Path]:
@@ -224,34 +242,30 @@ def bundled() -> dict[str, Path]:
     return {**shared, **{path.stem: path for path in sorted(folder.glob("*.safetensors"))}}
 
 
-def _fitting(name: str) -> list[str]:
-    from generators.weights_file import load_header
+def _load(name: str) -> type[DenoiserModule]:
+    cls: type[DenoiserModule] = REGISTRY.load(name)
+    return cls
 
-    families = {name, *(family for family, other in _FAMILIES.items() if other == name)}
-    return [key for key, path in bundled().items() if load_header(path).family in families]
+
+def _make(name: str, values: Mapping[str, Any]) -> DenoiserModule:
+    cls: Any = _load(name)
+    try:
+        denoiser: DenoiserModule = cls(cls.config_type(**values))
+    except ValueError as error:
+        raise ValueError(f"denoiser '{name}': {error}") from error
+    return denoiser
+
+
+def _fields(cls: type[DenoiserModule]) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls.config_type)]
 
 
 def _check_known(name: str, params: Mapping[str, Any], allowed: Sequence[str]) -> None:
     unknown = sorted(set(params) - set(allowed))
     if not unknown:
         return
-    close = difflib.get_close_matches(unknown[0], allowed, n=1)
-    hint = f" Did you mean '{close[0]}'?" if close else ""
     known = f"it has {', '.join(allowed)}" if allowed else "its weights say how it is arranged"
     raise ValueError(
-        f"denoiser '{name}' has no parameter {', '.join(map(repr, unknown))}; {known}.{hint}"
+        f"denoiser '{name}' has no parameter {', '.join(map(repr, unknown))}; {known}."
+        f"{close_match(unknown[0], list(allowed))}"
     )
-
-
-def _target(name: str) -> tuple[str, str]:
-    if name not in _BUILT_IN:
-        close = difflib.get_close_matches(name, _BUILT_IN, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        raise ValueError(f"there is no denoiser '{name}'; there are {', '.join(names())}.{hint}")
-    module, _, attribute = _BUILT_IN[name].partition(":")
-    return module, attribute
-
-
-def _load(name: str) -> Any:
-    module, attribute = _target(name)
-    return getattr(import_module(module), attribute)

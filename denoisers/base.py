@@ -9,14 +9,18 @@ times mirrors it out to a multiple first and cuts the result back (:func:`mirror
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, TypeGuard, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from generators.weights_file import load_state, load_weights
 
 __all__ = [
     "Denoiser",
     "DenoiserConfig",
+    "DenoiserModule",
     "LevelDenoiser",
     "StochasticDenoiser",
     "can_draw",
@@ -57,6 +61,56 @@ class Denoiser(Protocol):
     def __call__(self, noisy: Tensor) -> Tensor:
         """Return the estimate of the clean image, ``(B, channels, H, W)`` as ``noisy``."""
         ...
+
+
+class DenoiserModule(nn.Module):
+    """What a denoiser in the registry is derived from: how it is made, trained and loaded.
+
+    A subclass sets ``name`` and ``config_type``, a frozen dataclass with ``from_dict`` and
+    ``to_dict`` whose fields are its parameters, and is made from one. The first line of its
+    docstring is what `noisemill models` says of it.
+
+    Attributes:
+        trainable: Whether it is trained to denoise; the others follow a rule of their own.
+        weights_family: Family of the weights files it is loaded from, ``name`` unless it says
+            otherwise; ``None`` for a denoiser without weights.
+    """
+
+    name: str
+    channels: int
+    multiple: int = 1
+    config_type: ClassVar[Any]
+    trainable: ClassVar[bool] = True
+    weights_family: ClassVar[str | None]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the family of weights be called as the denoiser, unless it says otherwise."""
+        super().__init_subclass__(**kwargs)
+        if not hasattr(cls, "weights_family"):
+            cls.weights_family = cls.name
+
+    @classmethod
+    def absent(cls) -> str | None:
+        """Return why it cannot be used on this machine; ``None`` if it can."""
+        return None
+
+    @classmethod
+    def from_weights(cls, path: Path) -> Self:
+        """Make it from a weights file of its family.
+
+        Raises:
+            ValueError: If the file is damaged, of another family, or of another arrangement.
+        """
+        weights = load_weights(path, family=str(cls.weights_family))
+        try:
+            made = cls(cls.config_type.from_dict(weights.config))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}: its configuration is not that of this version's "
+                f"'{cls.weights_family}' ({error}); train or import the weights again."
+            ) from error
+        load_state(made, weights, path)
+        return made
 
 
 @runtime_checkable

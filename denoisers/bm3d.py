@@ -27,13 +27,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from denoisers.base import check_image, mirrored
+from denoisers.base import DenoiserModule, check_image, mirrored
 from denoisers.noise_level import estimate_sigma
 from generators.checks import check_choice, check_number
 
-__all__ = ["BM3D", "BM3DConfig", "absent"]
+__all__ = ["BM3D", "BM3DConfig"]
 
 _PROFILES = ("np", "refilter", "vn", "high")
 # Measured with bm3d 4.0.3 and bm4d 4.2.5: 8x8 ends the process, 9x9 and 8x64 do not.
@@ -78,18 +78,10 @@ class BM3DConfig:
         return asdict(self)
 
 
-def absent() -> str | None:
-    """Return why BM3D cannot be used here; ``None`` if it can."""
-    if importlib.util.find_spec("bm3d") is not None:
-        return None
-    return (
-        "its package is not installed: pip install 'noisemill[bm3d]' "
-        "(licence: non-commercial use only)"
-    )
+class BM3D(DenoiserModule):
+    """BM3D: similar blocks stacked, transformed together and shrunk; the classical yardstick.
 
-
-class BM3D(nn.Module):
-    """BM3D on images of any size; each row by itself, on the CPU.
+    It works on images of any size, each row by itself, on the CPU.
 
     Args:
         config: Channels and noise level.
@@ -101,13 +93,25 @@ class BM3D(nn.Module):
     name = "bm3d"
     multiple = 1
     config_type: ClassVar = BM3DConfig
+    trainable = False
+    weights_family = None
 
     def __init__(self, config: BM3DConfig) -> None:
         super().__init__()
-        if (reason := absent()) is not None:
+        if (reason := self.absent()) is not None:
             raise ImportError(f"denoiser 'bm3d' cannot be used: {reason}.")
         self.config = config
         self.channels = config.channels
+
+    @classmethod
+    def absent(cls) -> str | None:
+        """Return why BM3D cannot be used here; ``None`` if it can."""
+        if importlib.util.find_spec("bm3d") is not None:
+            return None
+        return (
+            "its package is not installed: pip install 'noisemill[bm3d]' "
+            "(licence: non-commercial use only)"
+        )
 
     def with_sigma(self, sigma: float) -> BM3D:
         """Return BM3D for noise of one standard deviation, white levels."""

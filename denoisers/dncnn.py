@@ -39,7 +39,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from denoisers.base import check_image
+from denoisers.base import DenoiserModule, check_image
 from generators.checks import check_choice
 from generators.seeds import standard_normal
 
@@ -122,8 +122,10 @@ class DnCNNConfig:
         return asdict(self)
 
 
-class DnCNN(nn.Module):
-    """A DnCNN; its images keep their size.
+class DnCNN(DenoiserModule):
+    """DnCNN: a stack of 3x3 convolutions that predicts the noise.
+
+    Images of any size keep their size.
 
     Args:
         config: The arrangement.

@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from denoisers.base import check_draws, check_image, mirrored
+from denoisers.base import DenoiserModule, check_draws, check_image, mirrored
 from generators.fino.network import Codes, Fino, FinoConfig, load_fino
 from generators.seeds import standard_normal
 
 __all__ = ["FinoDenoiser"]
 
 
-class FinoDenoiser(nn.Module):
-    """A FINO that denoises; images of other sizes are mirrored out to its multiple.
+class FinoDenoiser(DenoiserModule):
+    """FINO: the content code of the noisy image, and a noise code that means no noise.
+
+    Images of other sizes are mirrored out to its multiple.
 
     Args:
         config: The network's arrangement.

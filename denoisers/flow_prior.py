@@ -33,10 +33,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-from denoisers.base import check_image, mirrored
+from denoisers.base import DenoiserModule, check_image, mirrored
 from denoisers.noise_level import estimate_sigma
 from denoisers.noise_terms import Gaussian, NoiseTerm
 from generators.checks import check_choice, check_number
@@ -91,8 +91,10 @@ class FlowPriorConfig:
         return asdict(self)
 
 
-class FlowPrior(nn.Module):
-    """The MAP estimate under a Glow; any size, mirrored out to what Glow halves.
+class FlowPrior(DenoiserModule):
+    """The likeliest image under a density of clean images (a Glow), given the noisy one.
+
+    The MAP estimate; images of any size are mirrored out to what Glow halves.
 
     Args:
         prior: A trained Glow, whose weights stay as they are.
@@ -105,6 +107,8 @@ class FlowPrior(nn.Module):
     # Of large pictures: a search keeps every layer's activations, some kilobytes a pixel.
     tile = 128
     config_type: ClassVar = FlowPriorConfig
+    trainable = False
+    weights_family = "glow"
 
     def __init__(
         self, prior: Glow, config: FlowPriorConfig, *, noise: NoiseTerm | None = None

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from denoisers.base import check_draws, check_image, mirrored
+from denoisers.base import DenoiserModule, check_draws, check_image, mirrored
 from generators.invdn.network import InvDN, InvDNConfig
 from generators.invdn.weights import load_invdn
 from generators.seeds import standard_normal
@@ -26,8 +26,10 @@ from generators.seeds import standard_normal
 __all__ = ["InvDNDenoiser"]
 
 
-class InvDNDenoiser(nn.Module):
-    """An InvDN that denoises; images of other sizes are mirrored out to its multiple.
+class InvDNDenoiser(DenoiserModule):
+    """InvDN: the low-resolution part of the encoding, and a z drawn anew.
+
+    Images of other sizes are mirrored out to its multiple.
 
     Args:
         config: The network's arrangement.

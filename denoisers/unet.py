@@ -30,7 +30,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from denoisers.base import check_image, mirrored
+from denoisers.base import DenoiserModule, check_image, mirrored
 from generators.seeds import standard_normal
 
 __all__ = ["UNet", "UNetConfig"]
@@ -67,8 +67,10 @@ class UNetConfig:
         return asdict(self)
 
 
-class UNet(nn.Module):
-    """The U-Net; works on sides divisible by 32 and mirrors other images out to that.
+class UNet(DenoiserModule):
+    """The U-Net of Noise2Noise with shared blocks, as Noise2NoiseFlow trains it.
+
+    It works on sides divisible by 32 and mirrors other images out to that.
 
     Args:
         config: The arrangement.

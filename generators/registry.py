@@ -13,7 +13,8 @@ where it is installed.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -36,6 +37,8 @@ class Registry:
         kind: What they are, for messages: ``"generator"``.
         group: Entry-point group of other distributions: ``"noisemill.generators"``.
         built_in: Name to ``module:attribute`` of this project's own.
+        needs: Attributes that a plug-in must have to be of this kind.
+        base: What a plug-in is derived from, or a page that says how one is written, for messages.
 
     Example:
         >>> kinds = Registry("number", "noisemill.numbers", {"tau": "math:tau"})
@@ -43,8 +46,17 @@ class Registry:
         (('tau',), 6.28)
     """
 
-    def __init__(self, kind: str, group: str, built_in: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        built_in: Mapping[str, str],
+        *,
+        needs: Sequence[str] = (),
+        base: str = "docs/plugins.md",
+    ) -> None:
         self.kind, self.group, self.built_in = kind, group, dict(built_in)
+        self.needs, self.base = tuple(needs), base
 
     def names(self) -> tuple[str, ...]:
         """Return all names, built in and installed, sorted.
@@ -61,7 +73,8 @@ class Registry:
         """Import what a name stands for.
 
         Raises:
-            ValueError: If there is no such name, or a plug-in cannot be imported.
+            ValueError: If there is no such name, or a plug-in cannot be imported or is not of this
+                kind.
         """
         target = self.built_in.get(name)
         if target is None:
@@ -72,16 +85,32 @@ class Registry:
                     f"{close_match(name, targets)}"
                 )
             target = targets[name]
-        module, _, attribute = target.partition(":")
+        if name in self.built_in:
+            return _import(target)
+        plug_in = f"plug-in {self.kind} '{name}' of {self.owner(name)}"
         try:
-            return getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            if name in self.built_in:
-                raise
+            loaded = _import(target)
+        # A plug-in may do anything while it is imported; whatever it raises is its own fault.
+        except Exception as error:
             raise ValueError(
-                f"plug-in {self.kind} '{name}' of {self.owner(name)} cannot be imported from "
-                f"{target}: {error}. Reinstall or remove that distribution."
+                f"{plug_in} cannot be imported from {target}: {type(error).__name__}: {error}. "
+                "Reinstall or remove that distribution."
             ) from error
+        lacking = [attribute for attribute in self.needs if not hasattr(loaded, attribute)]
+        if lacking:
+            raise ValueError(
+                f"{plug_in} ({target}) is no {self.kind}: it has no {', '.join(lacking)}; see "
+                f"{self.base}. Mend or remove that distribution."
+            )
+        return loaded
+
+    def summary(self, name: str) -> str:
+        """Return the first line of the documentation of what a name stands for.
+
+        Raises:
+            ValueError: As :meth:`load`.
+        """
+        return (inspect.getdoc(self.load(name)) or "").partition("\n")[0]
 
     def owner(self, name: str) -> str:
         """Return the distribution that gives a name; ``"noisemill"`` for a built-in."""
@@ -107,6 +136,11 @@ class Registry:
 
     def _plug_ins(self) -> list[EntryPoint]:
         return list(entry_points(group=self.group))
+
+
+def _import(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _owner(entry: EntryPoint) -> str:

@@ -91,7 +91,7 @@ def open_denoiser(
         ImportError: If its package is not installed.
         ValueError: If its file is damaged, or something is given that it has no use for.
     """
-    made = denoisers.load(name, **(params or {}))
+    made: nn.Module = denoisers.load(name, **(params or {}))
     if sigma is not None:
         if not takes_level(made):
             raise ValueError(

@@ -13,7 +13,7 @@ import torch
 
 import denoisers
 from denoisers.base import Denoiser, takes_level
-from denoisers.bm3d import BM3D, BM3DConfig, absent
+from denoisers.bm3d import BM3D, BM3DConfig
 from generators.seeds import standard_normal
 
 
@@ -29,7 +29,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[int, ...], float,
     package: Any = ModuleType("bm3d")
     package.bm3d, package.bm3d_rgb = work, work
     monkeypatch.setitem(sys.modules, "bm3d", package)
-    monkeypatch.setattr("denoisers.bm3d.absent", lambda: None)
+    monkeypatch.setattr("denoisers.bm3d.BM3D.absent", lambda *_: None)
     return seen
 
 
@@ -69,7 +69,7 @@ def test_an_image_without_noise_is_left_alone(calls: list[Any]) -> None:
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert absent() == denoisers.absent("bm3d")
+    assert BM3D.absent() == denoisers.absent("bm3d")
     with pytest.raises(ImportError, match=r"pip install 'noisemill\[bm3d\]'.*non-commercial"):
         BM3D(BM3DConfig())
     assert denoisers.absent("dncnn") is None
@@ -91,7 +91,7 @@ def test_wrong_parameters_are_refused(params: dict[str, Any], message: str) -> N
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_package_itself_takes_white_noise_off_a_slope(channels: int) -> None:
-    if (reason := absent()) is not None:
+    if (reason := BM3D.absent()) is not None:
         pytest.skip(reason)
     clean = torch.linspace(0.2, 0.8, 48).expand(1, channels, 48, 48)
     noisy = clean + 0.1 * standard_normal([0], clean.shape[1:], "noise")

@@ -139,7 +139,7 @@ def test_names_and_parameters_that_are_not_there_are_refused_with_a_guess() -> N
         denoisers.create("unet", channels=0, seed=0)
     with pytest.raises(ValueError, match=r"'invdn' works on images of 3 channels; got 4"):
         denoisers.create("invdn", channels=4, seed=0)
-    with pytest.raises(ValueError, match="'flow-prior' needs a trained Glow"):
+    with pytest.raises(ValueError, match="'flow-prior' needs trained weights of 'glow'"):
         denoisers.create("flow-prior", channels=3, seed=0)
     with pytest.raises(FileNotFoundError, match="'invdn' needs trained weights, such as invdn-"):
         denoisers.load("invdn")

@@ -136,7 +136,7 @@ def test_wrong_calls_are_told_before_any_work(
 def test_without_the_package_bm3d_says_how_to_get_it(
     odd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("denoisers.bm3d.absent", lambda: "pip install 'noisemill[bm3d]'")
+    monkeypatch.setattr("denoisers.bm3d.BM3D.absent", lambda *_: "pip install 'noisemill[bm3d]'")
     called = noisemill("denoise", odd, "--denoiser", "bm3d")
     assert called.exit_code == 2
     assert "pip install 'noisemill[bm3d]'" in called.stderr

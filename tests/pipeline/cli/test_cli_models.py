@@ -111,10 +111,10 @@ def test_generators_and_denoisers_are_told_with_their_parameters() -> None:
 
 @pytest.mark.usefixtures("shelf")
 def test_what_cannot_be_used_here_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("denoisers.bm3d.absent", lambda: "pip install 'noisemill[bm3d]'")
+    monkeypatch.setattr("denoisers.bm3d.BM3D.absent", lambda *_: "pip install 'noisemill[bm3d]'")
     assert "Absent: pip install 'noisemill[bm3d]'." in noisemill("models").stdout
     assert "cannot be used  pip install" in noisemill("models", "bm3d").stdout
-    monkeypatch.setattr("denoisers.bm3d.absent", lambda: None)
+    monkeypatch.setattr("denoisers.bm3d.BM3D.absent", lambda *_: None)
     assert "noisemill[bm3d]" not in noisemill("models").stdout
 
 
