@@ -105,12 +105,14 @@ class Registry:
         return loaded
 
     def summary(self, name: str) -> str:
-        """Return the first line of the documentation of what a name stands for.
+        """Return one line about what a name stands for: its ``about``, or its docstring's first.
 
         Raises:
             ValueError: As :meth:`load`.
         """
-        return (inspect.getdoc(self.load(name)) or "").partition("\n")[0]
+        loaded = self.load(name)
+        about: str | None = getattr(loaded, "about", None)
+        return about or (inspect.getdoc(loaded) or "").partition("\n")[0]
 
     def owner(self, name: str) -> str:
         """Return the distribution that gives a name; ``"noisemill"`` for a built-in."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 import denoisers
-from denoisers.base import Denoiser, mirrored
+from denoisers.base import Denoiser, DenoiserModule, mirrored
+from denoisers.dncnn import DnCNNConfig
 from generators.seeds import standard_normal, uniform
 from generators.weights_file import save_weights
 
@@ -226,3 +229,61 @@ def test_images_are_mirrored_out_to_a_multiple(
     assert wide.shape[2] % multiple == 0
     assert wide[0, 0, 0].tolist() == expected
     assert tall[0, 0, :, 0].tolist() == row.tolist()
+
+
+class Blur(DenoiserModule):
+    """A denoiser of another distribution: a mean over 3x3 pixels.
+
+    Second paragraph.
+    """
+
+    name = "blur"
+    config_type = DnCNNConfig
+
+    def __init__(self, config: DnCNNConfig) -> None:
+        super().__init__()
+        self.config, self.channels = config, config.channels
+        self.share = nn.Parameter(torch.ones(1))
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        return avg_pool2d(noisy, 3, stride=1, padding=1) * self.share
+
+
+def install(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    entry = EntryPoint(name="blur", value=value, group="noisemill.denoisers")
+    monkeypatch.setattr(
+        "generators.registry.entry_points", lambda group: [entry] if group == entry.group else []
+    )
+
+
+def test_a_denoiser_of_another_distribution_is_made_trained_saved_and_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install(monkeypatch, f"{__name__}:Blur")
+    assert "blur" in denoisers.names()
+    assert (
+        denoisers.describe("blur") == "A denoiser of another distribution: a mean over 3x3 pixels."
+    )
+    assert denoisers.is_trained("blur")
+    made: Any = denoisers.create("blur", channels=3, seed=0)
+    path = tmp_path / "blur.safetensors"
+    values = {"config": made.config.to_dict(), "tensors": made.state_dict(), "license": "MIT"}
+    save_weights(path, family="blur", **values)
+    assert type(denoisers.load(path)) is Blur
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("no_such_module:Blur", "cannot be imported from no_such_module:Blur: ModuleNotFound"),
+        (f"{__name__}:picture", r"is no denoiser: it has no absent, .*DenoiserModule"),
+    ],
+)
+def test_a_broken_plug_in_is_told_and_harms_no_other(
+    monkeypatch: pytest.MonkeyPatch, value: str, message: str
+) -> None:
+    install(monkeypatch, value)
+    with pytest.raises(ValueError, match=f"plug-in denoiser 'blur' of .*{message}"):
+        denoisers.create("blur", channels=3, seed=0)
+    assert denoisers.denoiser_of("naflow") is None
+    assert "dncnn-awgn25" in denoisers.bundled()

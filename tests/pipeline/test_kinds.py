@@ -7,18 +7,25 @@ import sys
 
 import pytest
 
+import denoisers
 import generators
 from generators.registry import Registry
 from pipeline.kinds import FORMATS, METRICS, SOURCES
 
-REGISTRIES = [generators.REGISTRY, generators.TASKS, SOURCES, FORMATS, METRICS]
+REGISTRIES = [
+    generators.REGISTRY,
+    generators.TASKS,
+    denoisers.REGISTRY,
+    SOURCES,
+    FORMATS,
+    METRICS,
+]
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.group)
 def test_every_name_can_be_loaded_and_says_in_one_line_what_it_is(registry: Registry) -> None:
     for name in registry.built_in:
-        first = (registry.load(name).__doc__ or "").partition("\n")[0]
-        assert 10 <= len(first) <= 100, name
+        assert 10 <= len(registry.summary(name)) <= 120, name
 
 
 def test_listing_names_imports_none_of_them() -> None:
