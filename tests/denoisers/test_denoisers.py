@@ -232,7 +232,7 @@ def test_images_are_mirrored_out_to_a_multiple(
 
 
 class Blur(DenoiserModule):
-    """A denoiser of another distribution: a mean over 3x3 pixels.
+    """A denoiser of another package: a mean of 3x3.
 
     Second paragraph.
     """
@@ -261,9 +261,7 @@ def test_a_denoiser_of_another_distribution_is_made_trained_saved_and_loaded(
 ) -> None:
     install(monkeypatch, f"{__name__}:Blur")
     assert "blur" in denoisers.names()
-    assert (
-        denoisers.describe("blur") == "A denoiser of another distribution: a mean over 3x3 pixels."
-    )
+    assert denoisers.describe("blur") == "A denoiser of another package: a mean of 3x3."
     assert denoisers.is_trained("blur")
     made: Any = denoisers.create("blur", channels=3, seed=0)
     path = tmp_path / "blur.safetensors"
