@@ -12,7 +12,9 @@ arrangement, read off the names; what the names do not say follows from who arra
     dncnn.   yes         first            Noise2NoiseFlow  -                           CC BY-NC-SA
 
 A prefix ``module.`` (several GPUs) or ``denoiser.`` (part of a joint model) in front is dropped.
-The U-Net's blocks are called ``_block1`` to ``_block6``. Every tensor of a file is used, and none
+The U-Net's blocks are called ``_block1`` to ``_block6``. Noise2NoiseFlow's networks of four channels
+read packed raw clockwise; the channels of their first and last kernels are exchanged here, so that
+they read the raster order of everything else. Every tensor of a file is used, and none
 may be missing; only the counters of the norms, which nothing reads, may be.
 """
 
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -27,6 +30,7 @@ from torch import Tensor, nn
 
 from denoisers.dncnn import Bias, DnCNN, DnCNNConfig
 from denoisers.unet import UNet, UNetConfig
+from generators.noise_flow.network import CLOCKWISE
 from generators.training import Part
 
 __all__ = ["Origin", "dncnn_from_released", "from_released", "origin", "unet_from_released"]
@@ -96,7 +100,7 @@ def dncnn_from_released(state: Mapping[str, Tensor]) -> Part:
     counters = {key: name for key, name in ours.items() if key.endswith(_COUNTER)}
     if not counters.keys() & plain.keys():
         plain |= {key: torch.zeros((), dtype=torch.int64) for key in counters}
-    return _part(DnCNN(config), plain, ours)
+    return _in_raster_order(_part(DnCNN(config), plain, ours))
 
 
 def unet_from_released(state: Mapping[str, Tensor]) -> Part:
@@ -120,7 +124,7 @@ def unet_from_released(state: Mapping[str, Tensor]) -> Part:
     for name in network.state_dict():
         block, _, rest = name.partition(".")
         ours[f"{theirs[block]}.{rest}"] = name
-    return _part(network, plain, ours)
+    return _in_raster_order(_part(network, plain, ours))
 
 
 def origin(part: Part) -> Origin | None:
@@ -195,6 +199,33 @@ def _part(network: nn.Module, plain: Mapping[str, Tensor], ours: Mapping[str, st
         target: plain[key].to(expected[target].dtype) for key, target in sorted(ours.items())
     }
     return Part(family=name, config=network.config.to_dict(), tensors=tensors)  # type: ignore[union-attr,operator]
+
+
+def _in_raster_order(part: Part) -> Part:
+    """Return a denoiser that takes packed raw in raster order for one that took it clockwise.
+
+    Four channels in Noise2NoiseFlow's arrangements are packed raw in its own order. The order of an
+    image's channels is that of some rows and columns of the first and last kernels, so nothing but
+    those is exchanged, and the network needs to know of no order.
+    """
+    channels, arranged = part.config["channels"], origin(part)
+    if channels != len(CLOCKWISE) or arranged is None or arranged.project != "Noise2NoiseFlow":
+        return part
+    tensors = dict(part.tensors)
+    if part.family == "unet":
+        first, last = "enter.0", "leave.4"
+        # The image enters once more behind the 96 channels of the way up.
+        joined = tensors["leave.0.weight"]
+        behind = range(joined.shape[1] - channels, joined.shape[1])
+        order = [*range(behind.start), *(behind[channel] for channel in CLOCKWISE)]
+        tensors["leave.0.weight"] = joined[:, order].contiguous()
+    else:
+        first, last = "convs.0", f"convs.{part.config['depth'] - 1}"
+    tensors[f"{first}.weight"] = tensors[f"{first}.weight"][:, CLOCKWISE].contiguous()
+    for what in ("weight", "bias"):
+        if (key := f"{last}.{what}") in tensors:
+            tensors[key] = tensors[key][CLOCKWISE].contiguous()
+    return replace(part, tensors=tensors)
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -31,6 +31,15 @@ FILES = {
     "noise2noiseflow_best_model": (45, 264_519, "Noise2NoiseFlow"),
 }
 
+# Halfway between what raw denoisers gain when given the cells in their order (12.5, 14.4 and 15.5
+# dB) and in the raster's (11.8, 14.0 and 13.4 dB).
+LEAST_GAIN = {
+    "naflow_dncnn_checkpoint_G3": 4.0,
+    "noise2noiseflow_DnCNN_pretrained": 12.2,
+    "noise2noiseflow_UNet_pretrained": 14.2,
+    "noise2noiseflow_best_model": 14.4,
+}
+
 
 def sequential(prefix: str, *, depth: int, norm: bool, bias: str, channels: int = 1) -> State:
     """A DnCNN as others write it: one list of layers."""
@@ -58,9 +67,9 @@ def built(part: Part) -> nn.Module:
     return network.eval()
 
 
-def small_unet() -> State:
+def small_unet(channels: int = 3) -> State:
     blocks = ("enter", "down", "bottom", "up", "rise", "leave")
-    state = UNet(UNetConfig(channels=3)).state_dict()
+    state = UNet(UNetConfig(channels=channels)).state_dict()
     names = {f"{block}.": f"_block{number}." for number, block in enumerate(blocks, 1)}
     return {
         key.replace(f"{key.partition('.')[0]}.", names[f"{key.partition('.')[0]}."]): value
@@ -164,6 +173,34 @@ def test_a_unet_is_recognised() -> None:
     built(part)
 
 
+@pytest.mark.parametrize("kind", ["dncnn", "unet"])
+def test_a_clockwise_network_reads_packed_raw_in_raster_order(kind: str) -> None:
+    """The four cells of released raw denoisers go round; ours go along the rows."""
+    theirs: nn.Module
+    if kind == "unet":
+        theirs, state = UNet(UNetConfig(channels=4)), small_unet(channels=4)
+    else:
+        theirs = DnCNN(DnCNNConfig(channels=4, depth=5, width=6))
+        state = sequential("dncnn.", depth=5, norm=True, bias="first", channels=4)
+        theirs.load_state_dict(dict(zip(theirs.state_dict(), reordered(state, theirs), strict=True)))
+    noisy = standard_normal([0], (4, 32, 64), "noisy")
+    clockwise = [0, 1, 3, 2]
+    expected = theirs.eval()(noisy[:, clockwise])[:, clockwise]
+    estimate = built(from_released(state))(noisy)
+    torch.testing.assert_close(estimate, expected)
+    # The order matters to the network at all.
+    assert (theirs(noisy) - expected).abs().max() > 1e-3
+
+
+def reordered(state: State, like: nn.Module) -> list[Tensor]:
+    """A sequential state's tensors in the order of our names: kernels and bias, then norms."""
+    kernels = {k.rpartition(".")[0] for k, v in state.items() if v.ndim == 4}
+    ours = [v for k, v in state.items() if k.rpartition(".")[0] in kernels]
+    ours += [v for k, v in state.items() if k.rpartition(".")[0] not in kernels]
+    assert [v.shape for v in ours] == [v.shape for v in like.state_dict().values()]
+    return ours
+
+
 def test_what_is_no_denoiser_is_refused() -> None:
     for state in ({}, {"weight": torch.zeros(1)}, {"model.0.weight": torch.zeros(6, 1, 3, 3)}):
         with pytest.raises(ValueError, match="this is no DnCNN"):
@@ -231,4 +268,4 @@ def test_released_denoisers_denoise(data_dir: Path, name: str) -> None:
     gain = float(
         10 * ((noisy - clean).square().mean() / (estimate - clean).square().mean()).log10()
     )
-    assert gain > 4, f"{name} gains {gain:.2f} dB"
+    assert gain > LEAST_GAIN[name], f"{name} gains {gain:.2f} dB"
