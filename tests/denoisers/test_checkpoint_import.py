@@ -182,7 +182,9 @@ def test_a_clockwise_network_reads_packed_raw_in_raster_order(kind: str) -> None
     else:
         theirs = DnCNN(DnCNNConfig(channels=4, depth=5, width=6))
         state = sequential("dncnn.", depth=5, norm=True, bias="first", channels=4)
-        theirs.load_state_dict(dict(zip(theirs.state_dict(), reordered(state, theirs), strict=True)))
+        theirs.load_state_dict(
+            dict(zip(theirs.state_dict(), reordered(state, theirs), strict=True))
+        )
     noisy = standard_normal([0], (4, 32, 64), "noisy")
     clockwise = [0, 1, 3, 2]
     expected = theirs.eval()(noisy[:, clockwise])[:, clockwise]

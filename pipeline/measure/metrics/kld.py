@@ -32,6 +32,9 @@ from pipeline.measure.metrics.metric import NoiseBlock, NoiseMetric
 __all__ = ["CONVENTIONS", "KldConvention", "KldMetric", "KldRule", "PooledKld", "kld"]
 
 
+_GREY = 255.0
+
+
 class KldConvention(StrEnum):
     """Names of the conventions; see the module's table."""
 
@@ -65,13 +68,17 @@ class KldRule:
 
     def counts(self, noise: Floats) -> Floats:
         """Return the filled histogram; the last bin includes its right edge."""
-        values = noise.ravel() * self.levels
-        if self.levels > 1:
-            # Stored noise is a whole number of grey levels and edges are too: a rounding error
-            # (1.5e-5 grey levels from float32 images) would move a value to the next bin.
-            whole = np.rint(values)
-            values = np.where(np.abs(values - whole) < 5e-5, whole, values)
-        return np.histogram(values, bins=np.array(self.edges))[0].astype(np.float64)
+        values = noise.ravel()
+        if self.levels > 1 or self.quantise_fake:
+            # Noise of 8 bits is a whole number of grey levels, and so are edges; all of them for
+            # sRGB flow, the one at 0 for NeCA. A rounding error (1.5e-5 grey levels from float32
+            # images) would move a value to the next bin: a third of all values, at 0.
+            grey = values * _GREY
+            whole = np.rint(grey)
+            values = np.where(np.abs(grey - whole) < 5e-5, whole, grey) / _GREY
+        # n / 255 * 255 is n again in float64, for every whole n up to 2600.
+        scaled = values * self.levels
+        return np.histogram(scaled, bins=np.array(self.edges))[0].astype(np.float64)
 
 
 def _tails(inner: Array) -> tuple[float, ...]:
@@ -223,5 +230,5 @@ def _as_stored(fake: Floats, clean: Array | None) -> Floats:
             "convention 'neca' rounds the generated image to 8 bits first; give its clean image."
         )
     base = np.asarray(clean, dtype=np.float64).reshape(fake.shape)
-    stored: Floats = np.rint(np.clip(base + fake, 0.0, 1.0) * 255.0) / 255.0 - base
+    stored: Floats = np.rint(np.clip(base + fake, 0.0, 1.0) * _GREY) / _GREY - base
     return stored

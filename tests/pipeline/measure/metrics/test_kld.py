@@ -116,6 +116,37 @@ def test_neca_measures_what_eight_bits_keep() -> None:
     assert kld(real, fake, "neca", clean=clean) < 0.5 * kld(real, fake, "noise-flow")
 
 
+def counted(levels: np.ndarray) -> dict[int, int]:
+    """Counts of whole grey levels by bin of Noise Flow's edges, in whole numbers alone.
+
+    Bin k holds n / 255 in [k - 32, k - 31) / 320, hence k = 32 + floor(320 n / 255); the tails are
+    bins -1 and 64.
+    """
+    counts: dict[int, int] = {}
+    for level, count in zip(*np.unique(levels, return_counts=True), strict=True):
+        place = min(max(32 + (64 * int(level)) // 51, -1), 64)
+        counts[place] = counts.get(place, 0) + int(count)
+    return counts
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_neca_counts_eight_bit_images_as_whole_grey_levels(kind: type) -> None:
+    rng = np.random.default_rng(5)
+    clean = rng.integers(0, 256, (64, 64, 3))
+    real, drawn = (np.clip(clean + rng.normal(0, s, clean.shape), 0, 255) for s in (3, 4))
+    noisy, fake = np.rint(real).astype(int), np.rint(drawn).astype(int)
+    p, q = counted(noisy - clean), counted(fake - clean)
+    expected = sum(p[k] / clean.size * log(p[k] / q[k]) for k in p.keys() & q.keys())
+    images = [(image / 255).astype(kind) for image in (clean, noisy, drawn)]
+    base, noises = images[0], [image - images[0] for image in images[1:]]
+    found = kld(noises[0], noises[1], "neca", clean=base)
+    assert found == pytest.approx(expected, rel=1e-12)
+    # Real noise whose zeros have come off the edge is counted like any other.
+    again = kld(noises[0] + kind(3e-8), noises[1], "neca", clean=base)
+    assert again == pytest.approx(expected, rel=1e-12)
+    assert kld(noises[0] - kind(3e-8), noises[1], "neca", clean=base) == again
+
+
 def test_whole_grey_levels_fall_in_their_bin_whatever_the_rounding() -> None:
     clean = np.arange(256.0)[:, None].repeat(4, axis=1)
     exact = np.full(clean.shape, 4.0) / 255
