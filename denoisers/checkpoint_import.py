@@ -12,10 +12,10 @@ arrangement, read off the names; what the names do not say follows from who arra
     dncnn.   yes         first            Noise2NoiseFlow  -                           CC BY-NC-SA
 
 A prefix ``module.`` (several GPUs) or ``denoiser.`` (part of a joint model) in front is dropped.
-The U-Net's blocks are called ``_block1`` to ``_block6``. Noise2NoiseFlow's networks of four channels
-read packed raw clockwise; the channels of their first and last kernels are exchanged here, so that
-they read the raster order of everything else. Every tensor of a file is used, and none
-may be missing; only the counters of the norms, which nothing reads, may be.
+The U-Net's blocks are called ``_block1`` to ``_block6``. Noise2NoiseFlow reads the four cells of
+packed raw clockwise; the channels of its first and last kernels are exchanged here, so that they
+read the raster order of everything else. Every tensor of a file is used, and none may be missing;
+only the counters of the norms, which nothing reads, may be.
 """
 
 from __future__ import annotations
