@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline.building.progress import duration
 from pipeline.building.run import Prepared, inline_stages, prepare, task_for
+from pipeline.corpus.formats import format_of
 from pipeline.engine.cluster import cluster_machine, connected
 from pipeline.engine.resources import Crew, Machine, crew_for, local_machine
 from pipeline.manifest.models import CorpusManifest
@@ -24,9 +25,6 @@ from pipeline.records import Reject
 
 __all__ = ["Estimate", "estimate"]
 
-# Share of raw size of an 8-bit photograph with noise as PNG level 1, measured on noisy PolyU
-# patches (docs/decisions.md); the other forms are stored as they are.
-_PNG_SHARE = 0.8
 # From `ray.init` until the first shard is in work: a local cluster on 2 cores.
 _RAY_START_S = 10
 _SHOWN = 20
@@ -185,5 +183,4 @@ def _bytes(ready: Prepared) -> int:
         channels = 1.0  # four channels of half the height and width
     samples = 2 * ready.plan.patches * manifest.patches.size**2 * channels
     raw = samples * sample_bytes(output.encoding)
-    shares = {"hdf5": 1.0, "parquet": _PNG_SHARE if output.encoding == "uint8" else 1.0}
-    return int(sum(raw * shares[format] for format in output.formats))
+    return int(sum(raw * format_of(f).stored_share(output.encoding) for f in output.formats))

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.building.plan import Plan
 from pipeline.building.recipe import recipe_of
+from pipeline.corpus.formats import shard_folders
 from pipeline.corpus.index import INDEX_NAME, is_corpus, load_corpus
 from pipeline.corpus.shard_records import (
     PLAN_NOTE,
@@ -42,7 +43,6 @@ __all__ = [
     "remember_plan",
 ]
 
-_OURS = ("data/", "tensor/", "hdf5/", f"{RECORDS}/")
 _OUR_FILES = (INDEX_NAME, "rejected.jsonl", "report.html", "gallery.png", "README.md")
 
 
@@ -159,7 +159,8 @@ def _clear(root: str, files: list[str]) -> None:
 
     The index goes first, so that no reader takes the rest for a corpus, the note of the plan last.
     """
-    ours = [f for f in files if f.startswith(_OURS) or f in _OUR_FILES]
+    folders = tuple(f"{folder}/" for folder in (*shard_folders(), RECORDS))
+    ours = [f for f in files if f.startswith(folders) or f in _OUR_FILES]
     for path in sorted(ours, key=lambda f: (f == PLAN_NOTE, f != INDEX_NAME)):
         remove(root, path)
 

@@ -230,8 +230,7 @@ def _write_stage(ready: Prepared) -> WriteStage:
         options=SinkOptions(
             manifest_sha256=recipe_sha256(ready.manifest),
             tool_version=__version__,
-            png_level=output.png_level,
-            hdf5_compression=output.hdf5_compression,
+            settings=output.model_dump(mode="json"),
         ),
         plan_sha256=ready.plan.sha256,
     )

@@ -1,7 +1,7 @@
 """The card of a corpus: a README.md that people read and that Hugging Face ``datasets`` obeys.
 
 The YAML head names the files of each split, so ``load_dataset("path/to/corpus")`` opens the
-pictures with no options although HDF5 shards, records and a report lie beside them. The split that
+pictures with no options although other shards, records and a report lie beside them. The split that
 rows call ``val`` is called ``validation`` there, as everywhere on the Hub.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from pipeline.corpus.columns import COLUMNS
+from pipeline.corpus.formats import format_of
 from pipeline.corpus.index import INDEX_NAME, CorpusIndex
 from pipeline.corpus.inspect import Summary, summarise_index
 from pipeline.storage import publish
@@ -107,12 +108,13 @@ def _hub_license(text: object) -> dict[str, str]:
 
 
 def _hub_files(index: CorpusIndex) -> list[dict[str, str]]:
-    """Return the pattern of each split's files: the pictures if there are any, else HDF5."""
+    """Return the pattern of each split's files: the pictures if there are any, else any format."""
     folders = {file.path.split("/")[0] for shard in index.shards for file in shard.files}
-    for folder, extension in (("data", "parquet"), ("hdf5", "h5")):
-        if folder in folders:
+    formats = [format_of(name) for name in index.formats]
+    for one in sorted(formats, key=lambda one: not one.hub_pictures):
+        if one.hub_folder in folders:
             return [
-                {"split": _HUB_SPLITS[split], "path": f"{folder}/{split}-*.{extension}"}
+                {"split": _HUB_SPLITS[split], "path": f"{one.hub_folder}/{split}-*{one.suffix}"}
                 for split in index.splits
             ]
     return []

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, get_worker_info
 
-from pipeline.corpus.formats import FileRecord, ShardReader, open_shard
+from pipeline.corpus.formats import FileRecord, ShardReader, open_shard, preferred
 from pipeline.corpus.index import CorpusIndex, load_corpus
 from pipeline.pixels import to_unit_nchw
 
@@ -30,7 +30,6 @@ __all__ = ["CorpusDataset", "Sample"]
 
 Sample = dict[str, Any]
 _OPEN_SHARDS = 128
-_PREFERENCE = ("hdf5", "parquet")
 
 
 class CorpusDataset(Dataset[Sample]):
@@ -183,7 +182,7 @@ def _choose_format(index: CorpusIndex, format: str | None) -> str:
     if format is not None:
         _check_choice("format", format, present)
         return format
-    return next((name for name in _PREFERENCE if name in present), _PREFERENCE[0])
+    return next(iter(preferred(present)), "")
 
 
 def _check_choice(what: str, value: str | None, present: Sequence[str]) -> None:

@@ -94,7 +94,8 @@ class CorpusIndex:
     Args:
         name: Name of the corpus.
         manifest: The full manifest, as JSON values.
-        manifest_sha256: Hash of its canonical JSON; also in every shard.
+        manifest_sha256: Hash of the manifest's recipe, the part of it that decides pixels and
+            files; also in every shard.
         plan_sha256: Hash of the frozen plan.
         seed: The manifest's seed.
         created: Time of writing, UTC, ISO 8601.

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.corpus.columns import COLUMNS, noise_std
-from pipeline.corpus.formats import FileRecord, ShardReader, open_shard
+from pipeline.corpus.formats import FileRecord, ShardReader, open_shard, shard_folders
 from pipeline.corpus.index import CorpusIndex, Totals, load_corpus
 from pipeline.corpus.shard_records import PLAN_NOTE, RECORDS, ShardRecord
 from pipeline.storage import (
@@ -32,7 +32,6 @@ from pipeline.storage import (
 
 __all__ = ["VerifyReport", "verify"]
 
-_SHARD_FOLDERS = ("data", "hdf5", "tensor")
 _BATCH = 64
 # A level is stored as float32 of a float64 mean; another machine may differ in its last digits.
 _LEVEL_TOLERANCE = 1e-5
@@ -240,11 +239,10 @@ def _check_whole(root: str, index: CorpusIndex, seen: _Seen) -> None:
     for path, times in listed.items():
         if times > 1:
             seen.problems.append(f"corpus.json: {path} is listed {times} times.")
+    folders = shard_folders()
     for path in list_files(root):
         parts = PurePosixPath(path)
         top = parts.parts[0] if len(parts.parts) > 1 else ""
-        stray = (top in _SHARD_FOLDERS and path not in listed) or (
-            top == RECORDS and path not in records
-        )
+        stray = (top in folders and path not in listed) or (top == RECORDS and path not in records)
         if stray or parts.name.startswith(TEMP_PREFIX):
             seen.problems.append(f"{path}: not part of the corpus (left by an interrupted run?).")

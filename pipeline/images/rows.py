@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.corpus.formats import FileRecord, ShardReader, open_shard
+from pipeline.corpus.formats import FileRecord, ShardReader, format_of_path, open_shard
 from pipeline.images.errors import ImageError
 from pipeline.images.files import local_path
 from pipeline.pixels import Pixels
@@ -24,7 +24,7 @@ from pipeline.storage import DatasetError, StorageError
 
 __all__ = ["Row", "parse_row", "read_row"]
 
-_ROW = re.compile(r"(?P<path>.+\.(?:h5|hdf5|parquet))#(?P<index>\d+)(?P<noisy>/noisy)?", re.DOTALL)
+_ROW = re.compile(r"(?P<path>.+)#(?P<index>\d+)(?P<noisy>/noisy)?", re.DOTALL)
 _OPEN_SHARDS = 4
 
 
@@ -67,7 +67,7 @@ def parse_row(uri: str) -> Row | None:
         Row(path='c/train-00000-of-00002.h5', index=17, column='noisy')
     """
     match = _ROW.fullmatch(uri)
-    if match is None:
+    if match is None or format_of_path(match["path"]) is None:
         return None
     return Row(match["path"], int(match["index"]), "noisy" if match["noisy"] else "clean")
 
@@ -98,7 +98,7 @@ def read_row(row: Row, stamp: tuple[int, int]) -> Pixels:
 
 def _open(path: str) -> ShardReader:
     folder, _, name = (local_path(path) or path).rpartition("/")
-    kind = "parquet" if name.endswith(".parquet") else "hdf5"
     # Only format and path are looked at; the rest belongs to the index, which is not at hand.
+    kind = format_of_path(path) or ""
     record = FileRecord(format=kind, path=name, bytes=0, sha256="", rows=0)
     return open_shard(folder or ".", record)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from pipeline.corpus.formats import FORMATS, FileRecord, open_shard
+from pipeline.corpus.formats import FileRecord, open_shard, preferred
 from pipeline.corpus.index import CorpusIndex
 from pipeline.measure.metrics.base import Array, Floats
 from pipeline.measure.noise_score import GREY, is_sound
@@ -244,8 +244,7 @@ def _cell_order(cell: Cell) -> tuple[bool, str, int]:
 
 def _files(index: CorpusIndex) -> list[FileRecord]:
     """Return one format's files, an even choice of at most ``MAX_FILES``."""
-    # HDF5 first: a row is read without its neighbours. Both formats hold the same pixels.
-    format = next((name for name in FORMATS if name in index.formats), None)
+    format = next(iter(preferred(index.formats)), None)
     files = [f for shard in index.shards for f in shard.files if f.format == format and f.rows]
     if len(files) <= MAX_FILES:
         return files

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
+from pipeline.corpus.formats import format_of
 from pipeline.corpus.index import CorpusIndex
 from pipeline.measure.metrics.kld import KldConvention
 from pipeline.report import figures
@@ -163,7 +164,6 @@ def _facts(index: CorpusIndex) -> dict[str, Any]:
         "speed": index.totals.rows / seconds if seconds > 0 else None,
         "planned": sum(shard.planned for shard in index.shards),
         "splits": index.splits,
-        "first_split": next(iter(index.splits), "train"),
         "formats": index.formats,
         "images": sum(source.images for source in index.sources),
         "patch": (index.manifest.get("patches") or {}).get("size"),
@@ -178,8 +178,16 @@ def _facts(index: CorpusIndex) -> dict[str, Any]:
         "manifest": manifest,
         "files": shards[:MAX_SHARDS],
         "files_more": max(0, len(shards) - MAX_SHARDS),
-        "example": {file.format: file.path for file in reversed(shards)},
+        "examples": _examples(index),
     }
+
+
+def _examples(index: CorpusIndex) -> list[str]:
+    """Return how to open the corpus without noisemill, a few lines of Python a format."""
+    first = {file.format: (shard, file) for shard in reversed(index.shards) for file in shard.files}
+    formats = sorted(first, key=lambda name: (not format_of(name).hub_pictures, name))
+    told = (format_of(name).example(first[name][1].path, first[name][0].split) for name in formats)
+    return [text for text in told if text is not None]
 
 
 def _gallery_cell(title: str, patches: Sequence[Patch]) -> dict[str, Any]:

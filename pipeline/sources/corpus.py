@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.corpus.formats import FileRecord, open_shard
+from pipeline.corpus.formats import FileRecord, open_shard, preferred
 from pipeline.corpus.index import load_corpus
 from pipeline.images import Header, display
 from pipeline.images.files import local_path
@@ -90,8 +90,9 @@ def absolute_root(path: str) -> str:
 
 
 def preferred_file(files: Sequence[FileRecord]) -> FileRecord:
-    """Return a shard's HDF5 file where there is one, because its rows can be read singly."""
-    return min(files, key=lambda file: (file.format != "hdf5", file.format))
+    """Return the file of a shard to read."""
+    by_format = {file.format: file for file in files}
+    return by_format[preferred(by_format)[0]]
 
 
 def _read_shard(root: str, file: FileRecord) -> list[_Row] | Reject:

@@ -9,9 +9,10 @@ import numpy as np
 
 from pipeline.canonical import sha256_of
 from pipeline.corpus.columns import ShardRows, noise_std
-from pipeline.corpus.formats import FORMATS, ShardName, SinkOptions, sink
+from pipeline.corpus.formats import ShardName, SinkOptions, sink
 from pipeline.corpus.index import CorpusIndex, GeneratorEntry, SourceEntry, Totals, write_index
 from pipeline.corpus.shard_records import ShardRecord, write_record
+from pipeline.kinds import FORMATS
 
 MANIFEST = {"kind": "corpus", "name": "tiny", "seed": 7, "license": "CC0-1.0"}
 PLAN = "b" * 64
@@ -21,7 +22,7 @@ TOPS = {"uint8": 255, "uint16": 65535}
 
 
 def options(**changes: Any) -> SinkOptions:
-    return SinkOptions(manifest_sha256=sha256_of(MANIFEST), tool_version="0.1.0", **changes)
+    return SinkOptions(manifest_sha256=sha256_of(MANIFEST), tool_version="0.1.0", settings=changes)
 
 
 def make_rows(
@@ -83,7 +84,7 @@ def write_corpus(
     root: str,
     *,
     plan: Sequence[tuple[str, int]] = (("train", 5), ("train", 4), ("val", 3)),
-    formats: Sequence[Any] = FORMATS,
+    formats: Sequence[Any] = FORMATS.names(),
     **rows: Any,
 ) -> CorpusIndex:
     """Write a whole corpus as a run does: files, records, index."""

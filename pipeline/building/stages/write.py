@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pipeline.building.stages.work import MadeShard
 from pipeline.corpus.columns import ShardRows
-from pipeline.corpus.formats import Format, SinkOptions, sink
+from pipeline.corpus.formats import SinkOptions, sink
 from pipeline.corpus.shard_records import ShardRecord, write_record
 
 __all__ = ["WriteStage"]
@@ -28,7 +28,7 @@ class WriteStage:
     """
 
     def __init__(
-        self, root: str, *, formats: Sequence[Format], options: SinkOptions, plan_sha256: str
+        self, root: str, *, formats: Sequence[str], options: SinkOptions, plan_sha256: str
     ) -> None:
         self.root, self.plan_sha256 = root, plan_sha256
         self.sinks = [sink(format, options) for format in formats]

@@ -1,8 +1,18 @@
 """What every shard format shares: names, descriptions, publication, and the reader's contract.
 
-A sink turns rows into the bytes of one file *in memory* and publishes them in one step. Formats do
-not touch the disk themselves: a full disk then raises one plain error between two complete states
-(HDF5 answers it with a half-closed file), and folders and object stores take the same path.
+The life of a shard, whatever its format:
+
+    1. it is checked    rows are a :class:`ShardRows`, all of the split that its name tells
+    2. it is named      ``FOLDER/SPLIT-INDEX-of-COUNT.SUFFIX``, from the name and the rows' type
+    3. it is encoded    :meth:`Sink.encode` makes the file's bytes *in memory*; equal rows give
+                        equal bytes
+    4. it is published  whole or not at all, and its size and SHA-256 go into a :class:`FileRecord`
+    5. it is read       :class:`ShardReader` checks what the file says of itself, then gives columns
+                        and rows; closed, it opens its file again when it is asked
+
+Formats do not touch the disk themselves: a full disk then raises one plain error between two
+complete states (HDF5 answers it with a half-closed file), and folders and object stores take the
+same path.
 """
 
 from __future__ import annotations
@@ -10,14 +20,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from types import TracebackType
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType, TracebackType
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from pipeline.corpus.columns import ShardRows
-from pipeline.pixels import white_level
+from pipeline.pixels import SampleType, white_level
 from pipeline.storage import Data, DatasetError, publish, sha256_bytes
 
 __all__ = [
@@ -42,7 +52,7 @@ class FileRecord:
     """One published file of a shard.
 
     Args:
-        format: ``hdf5`` or ``parquet``.
+        format: Name of its format.
         path: POSIX path below the corpus's root.
         bytes: Size of the file.
         sha256: SHA-256 of the file.
@@ -96,31 +106,69 @@ class SinkOptions:
     """How shards look.
 
     Args:
-        manifest_sha256: Hash of the manifest, written into every file.
+        manifest_sha256: Hash of the manifest's recipe, written into every file.
         tool_version: Version of noisemill, written into every file.
-        png_level: PNG compression in Parquet, 0 to 9.
-        hdf5_compression: Filter of HDF5 chunks.
-        rows_per_group: Largest number of rows in a Parquet row group.
+        settings: What each format picks its own from (:attr:`Sink.settings`): ``output`` of the
+            manifest.
     """
 
     manifest_sha256: str
     tool_version: str
-    png_level: int = 1
-    hdf5_compression: Literal["none", "gzip", "lzf"] = "none"
-    rows_per_group: int = 100
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Sink(ABC):
-    """Writes shards of one format."""
+    """A format: what its files are called, and how they are written and read.
+
+    Attributes:
+        format: Name of the format, as manifests give it.
+        folders: Folders below a corpus's root that hold its files, and nothing else.
+        suffix: Of its files, with the dot.
+        settings: Keys of the options that it obeys, with their defaults.
+        reader: What opens a file, given the corpus's root and the path below it.
+        single_rows: Whether a row is read without its neighbours, so that any order is fast.
+        hub_folder: Which of the folders Hugging Face ``datasets`` opens; ``None`` for none.
+        hub_pictures: Whether images of that folder show as pictures there.
+    """
 
     format: ClassVar[str]
+    folders: ClassVar[tuple[str, ...]]
+    suffix: ClassVar[str]
+    settings: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    reader: ClassVar[type[ShardReader]]
+    single_rows: ClassVar[bool] = False
+    hub_folder: ClassVar[str | None] = None
+    hub_pictures: ClassVar[bool] = False
 
     def __init__(self, options: SinkOptions) -> None:
         self.options = options
 
-    @abstractmethod
+    def setting(self, key: str) -> Any:
+        """Return one of the format's :attr:`settings`, as it is wanted or by default."""
+        return self.options.settings.get(key, self.settings[key])
+
+    @classmethod
+    def stored_share(cls, encoding: SampleType) -> float:
+        """Return about what share of the pixels' own bytes a file takes; 1 if not compressed."""
+        return 1.0
+
+    @classmethod
+    def example(cls, path: str, split: str) -> str | None:
+        """Return lines of Python that open one of its files without noisemill, if there are any.
+
+        Args:
+            path: Of a file of the corpus, below its root.
+            split: Of that file.
+        """
+        return None
+
+    def folder(self, rows: ShardRows) -> str:
+        """Return the folder below the root for rows of this type."""
+        return self.folders[0]
+
     def path(self, name: ShardName, rows: ShardRows) -> str:
         """Return the shard's path below the root, POSIX."""
+        return f"{self.folder(rows)}/{name.stem}{self.suffix}"
 
     @abstractmethod
     def encode(self, name: ShardName, rows: ShardRows) -> Data:
@@ -163,6 +211,19 @@ class ShardReader(ABC):
 
     rows: int
     attributes: Mapping[str, Any]
+
+    @abstractmethod
+    def __init__(self, root: str, path: str) -> None:
+        """Open a shard.
+
+        Args:
+            root: Folder or URL of the corpus.
+            path: The shard's path below it.
+
+        Raises:
+            StorageError: If the file cannot be read.
+            DatasetError: If it is damaged or no shard.
+        """
 
     @abstractmethod
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:

@@ -16,7 +16,8 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, BinaryIO, ClassVar
+from types import MappingProxyType
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -35,50 +36,6 @@ __all__ = ["Hdf5Reader", "Hdf5Sink"]
 
 _VERSION = ("v110", "v110")
 _IMAGES = ("clean", "noisy")
-
-
-class Hdf5Sink(Sink):
-    """Writes HDF5 shards."""
-
-    format: ClassVar[str] = "hdf5"
-
-    def path(self, name: ShardName, rows: ShardRows) -> str:
-        """Return ``hdf5/<name>.h5``."""
-        return f"hdf5/{name.stem}.h5"
-
-    def encode(self, name: ShardName, rows: ShardRows) -> Data:
-        """Return the file's bytes."""
-        buffer = io.BytesIO()
-        with h5py.File(buffer, "w", libver=_VERSION, track_order=False) as file:
-            file.attrs.update(shard_attributes(name, rows, self.options))
-            for key, image in zip(_IMAGES, (rows.clean, rows.noisy), strict=True):
-                self._add_images(file, key, image)
-            for key in COLUMNS:
-                _add_column(file, key, rows.columns[key])
-        return buffer.getbuffer()
-
-    def _add_images(self, file: Any, key: str, image: np.ndarray) -> None:
-        compression = self.options.hdf5_compression
-        file.create_dataset(
-            key,
-            data=np.ascontiguousarray(image),
-            chunks=(1, *image.shape[1:]),
-            compression=None if compression == "none" else compression,
-            compression_opts=1 if compression == "gzip" else None,
-            track_times=False,
-        )
-
-
-def _add_column(file: Any, key: str, values: Any) -> None:
-    column = COLUMNS[key]
-    if column.kind == "string":
-        data = np.array([value or "" for value in values], dtype=object)
-        kind: Any = h5py.string_dtype("utf-8")
-    else:
-        data = np.array([-1 if value is None else value for value in values], dtype=column.kind)
-        kind = column.kind
-    dataset = file.create_dataset(key, data=data, dtype=kind, track_times=False)
-    dataset.attrs["description"] = column.doc
 
 
 class Hdf5Reader(ShardReader):
@@ -204,6 +161,60 @@ class Hdf5Reader(ShardReader):
         except (OSError, KeyError, RuntimeError, ValueError, TypeError, EOFError) as error:
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DatasetError(f"{self._where} is damaged or no HDF5 file: {text}") from error
+
+
+class Hdf5Sink(Sink):
+    """Writes HDF5 shards, ``hdf5/<name>.h5``."""
+
+    format = "hdf5"
+    folders = ("hdf5",)
+    suffix = ".h5"
+    settings = MappingProxyType({"hdf5_compression": "none"})
+    reader = Hdf5Reader
+    single_rows = True
+    hub_folder = "hdf5"
+
+    @classmethod
+    def example(cls, path: str, split: str) -> str:
+        """Return how h5py opens a file."""
+        return f"""\
+import h5py                                        # one chunk a sample: random reads are fast
+shard = h5py.File("{path}")
+clean, noisy = shard["clean"][0], shard["noisy"][0]  # (H, W, C), as stored"""
+
+    def encode(self, name: ShardName, rows: ShardRows) -> Data:
+        """Return the file's bytes."""
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w", libver=_VERSION, track_order=False) as file:
+            file.attrs.update(shard_attributes(name, rows, self.options))
+            for key, image in zip(_IMAGES, (rows.clean, rows.noisy), strict=True):
+                self._add_images(file, key, image)
+            for key in COLUMNS:
+                _add_column(file, key, rows.columns[key])
+        return buffer.getbuffer()
+
+    def _add_images(self, file: Any, key: str, image: np.ndarray) -> None:
+        compression = self.setting("hdf5_compression")
+        file.create_dataset(
+            key,
+            data=np.ascontiguousarray(image),
+            chunks=(1, *image.shape[1:]),
+            compression=None if compression == "none" else compression,
+            compression_opts=1 if compression == "gzip" else None,
+            track_times=False,
+        )
+
+
+def _add_column(file: Any, key: str, values: Any) -> None:
+    column = COLUMNS[key]
+    if column.kind == "string":
+        data = np.array([value or "" for value in values], dtype=object)
+        kind: Any = h5py.string_dtype("utf-8")
+    else:
+        data = np.array([-1 if value is None else value for value in values], dtype=column.kind)
+        kind = column.kind
+    dataset = file.create_dataset(key, data=data, dtype=kind, track_times=False)
+    dataset.attrs["description"] = column.doc
 
 
 def _scalar(value: Any) -> Any:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from generators.base import Domain
-from pipeline.corpus.formats import FileRecord, ShardReader, open_shard
+from pipeline.corpus.formats import FileRecord, ShardReader, format_of, open_shard, preferred
 from pipeline.corpus.index import CorpusIndex, load_corpus
 from pipeline.storage import (
     DatasetError,
@@ -99,7 +99,7 @@ class CorpusReservoir:
         self.index = _index(root)
         chosen = _choose(self.index, root, split, generators, format)
         self.format = chosen[0].format
-        self.by_row = self.format == "hdf5" and not is_remote(root)
+        self.by_row = format_of(self.format).single_rows and not is_remote(root)
         self._files = chosen
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
         self.sources: dict[str, str] = {}
@@ -233,7 +233,7 @@ def _choose(
                 raise ValueError(
                     f"corpus {root} has no {what} '{value}'; it has {', '.join(present) or 'none'}."
                 )
-    form = format or ("hdf5" if "hdf5" in index.formats else "parquet")
+    form = format or next(iter(preferred(index.formats)), None)
     files = [
         file
         for shard in index.shards

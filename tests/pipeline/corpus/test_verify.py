@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from pipeline.corpus.columns import ShardRows
-from pipeline.corpus.formats import FORMATS, ShardName, sink
+from pipeline.corpus.formats import ShardName, sink
 from pipeline.corpus.index import CorpusIndex, write_index
 from pipeline.corpus.shard_records import ShardRecord
 from pipeline.corpus.verify import verify
+from pipeline.kinds import FORMATS
 from pipeline.storage import publish
 from tests.contracts.corpora import make_index, make_rows, options, write_corpus
 
@@ -35,7 +36,7 @@ def test_a_remote_corpus_is_checked_the_same() -> None:
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.999])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS.names())
 def test_one_changed_byte_is_found_and_named(format: str, place: float, tmp_path: Path) -> None:
     index = write_corpus(str(tmp_path))
     victim = next(f for f in index.shards[1].files if f.format == format)

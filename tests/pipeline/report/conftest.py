@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.corpus.columns import COLUMNS, ShardRows, noise_std
-from pipeline.corpus.formats import FORMATS, ShardName, SinkOptions, sink
+from pipeline.corpus.formats import ShardName, SinkOptions, sink
 from pipeline.corpus.index import (
     CorpusIndex,
     GeneratorEntry,
@@ -19,6 +19,7 @@ from pipeline.corpus.index import (
     write_index,
 )
 from pipeline.corpus.shard_records import ShardRecord
+from pipeline.kinds import FORMATS
 from pipeline.pixels import white_level
 
 SIZE = 32
@@ -120,7 +121,7 @@ def make_corpus(tmp_path: Path) -> MakeCorpus:
     def make(
         rows: list[dict[str, Any]] | None = None,
         *,
-        formats: tuple[str, ...] = FORMATS,
+        formats: tuple[str, ...] = FORMATS.names(),
         manifest: Mapping[str, Any] | None = None,
         folder: str = "corpus",
         **kind: Any,

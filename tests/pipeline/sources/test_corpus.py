@@ -19,7 +19,7 @@ from pipeline.sources import Scan, scan
 from pipeline.storage import DatasetError
 
 Texture = Callable[..., np.ndarray]
-OPTIONS = SinkOptions(manifest_sha256="0" * 64, tool_version="0", rows_per_group=2)
+OPTIONS = SinkOptions(manifest_sha256="0" * 64, tool_version="0", settings={"rows_per_group": 2})
 ROWS = 5
 
 

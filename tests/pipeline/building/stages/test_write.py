@@ -15,8 +15,9 @@ import pipeline.building.stages.write as write_module
 from pipeline.building.run import Prepared, inline_stages, prepare, task_for
 from pipeline.building.stages.work import MadeShard
 from pipeline.building.stages.write import WriteStage
-from pipeline.corpus.formats import FORMATS, SinkOptions, open_shard
+from pipeline.corpus.formats import SinkOptions, open_shard
 from pipeline.corpus.shard_records import done_shards
+from pipeline.kinds import FORMATS
 from pipeline.manifest.models import CorpusManifest
 from pipeline.storage import list_files, sha256_file
 
@@ -35,7 +36,7 @@ def made(ready: Prepared, number: int = 2) -> MadeShard:
 
 def stage(root: Path) -> WriteStage:
     options = SinkOptions(manifest_sha256="a" * 64, tool_version="0.1.0")
-    return WriteStage(str(root), formats=FORMATS, options=options, plan_sha256="b" * 64)
+    return WriteStage(str(root), formats=FORMATS.names(), options=options, plan_sha256="b" * 64)
 
 
 def test_what_is_read_back_is_what_was_made(ready: Prepared, tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_what_is_read_back_is_what_was_made(ready: Prepared, tmp_path: Path) -> 
     record = stage(tmp_path)(shard)
     assert (record.index, record.name, record.split) == (2, "train-00002-of-00009", "train")
     assert (record.rows, record.planned, record.plan_sha256) == (8, 8, "b" * 64)
-    assert [file.format for file in record.files] == list(FORMATS)
+    assert [file.format for file in record.files] == list(FORMATS.names())
     for file in record.files:
         assert sha256_file(str(tmp_path), file.path) == file.sha256
         with open_shard(str(tmp_path), file) as reader:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.corpus.formats import FORMATS, ShardName, open_shard, sink
+from pipeline.corpus.formats import ShardName, open_shard, sink
 from pipeline.corpus.formats.hdf5 import Hdf5Sink
 from pipeline.corpus.formats.parquet import ParquetSink
+from pipeline.kinds import FORMATS
 from pipeline.storage import DatasetError, StorageError, list_files
 from tests.contracts.corpora import make_rows, options
 from tests.contracts.sink import (
@@ -25,7 +26,7 @@ from tests.contracts.sink import (
 )
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS.names())
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
 def test_contract(check: Any, format: Any, tmp_path: Path) -> None:
     check(sink(format, options()), str(tmp_path))
@@ -37,7 +38,7 @@ def test_compressed_hdf5_reads_back(compression: Any, tmp_path: Path) -> None:
     reads_back_what_was_written(writer, str(tmp_path))
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS.names())
 def test_remote_shards_are_the_local_ones(format: Any, tmp_path: Path) -> None:
     writer = sink(format, options())
     remote = f"memory://sinks-{format}"
@@ -69,7 +70,7 @@ def test_both_formats_hold_identical_pixels_and_columns(
 ) -> None:
     rows = make_rows(encoding=encoding, channels=channels)
     found = []
-    for format in FORMATS:
+    for format in FORMATS.names():
         with open_shard(
             str(tmp_path), sink(format, options()).write(str(tmp_path), NAME, rows)
         ) as shard:
@@ -84,7 +85,7 @@ def test_both_formats_hold_identical_pixels_and_columns(
         assert np.array_equal(one, two)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS.names())
 def test_a_closed_shard_opens_again(format: Any, tmp_path: Path) -> None:
     rows = make_rows()
     shard = open_shard(str(tmp_path), sink(format, options()).write(str(tmp_path), NAME, rows))
@@ -96,21 +97,21 @@ def test_a_closed_shard_opens_again(format: Any, tmp_path: Path) -> None:
     shard.close()
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS.names())
 def test_rows_out_of_range_are_refused(format: Any, tmp_path: Path) -> None:
     record = sink(format, options()).write(str(tmp_path), NAME, make_rows())
     with open_shard(str(tmp_path), record) as shard, pytest.raises(IndexError, match="no row 6"):
         shard.pair(6)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS.names())
 def test_rows_of_another_split_are_refused(format: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds rows of val"):
         sink(format, options()).write(str(tmp_path), NAME, make_rows(split="val"))
     assert list_files(str(tmp_path)) == []
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS.names())
 def test_a_file_too_large_for_its_place_leaves_nothing(format: Any, tmp_path: Path) -> None:
     kept = sink(format, options()).write(
         str(tmp_path), ShardName(split="train", index=0, count=12), make_rows(1)
@@ -125,7 +126,7 @@ def test_a_file_too_large_for_its_place_leaves_nothing(format: Any, tmp_path: Pa
     assert list_files(str(tmp_path)) == [kept.path]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS.names())
 def test_a_full_disk_is_one_clear_line(
     format: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +140,7 @@ def test_a_full_disk_is_one_clear_line(
     assert list_files(str(tmp_path)) == []
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS.names())
 @pytest.mark.parametrize("damage", ["empty", "text", "half", "other"])
 def test_damaged_files_are_named(damage: str, format: Any, tmp_path: Path) -> None:
     record = sink(format, options()).write(str(tmp_path), NAME, make_rows())
@@ -182,7 +183,7 @@ def test_a_newer_version_is_told_apart_from_damage(
 
 def test_unknown_formats_are_refused() -> None:
     with pytest.raises(ValueError, match="there are hdf5, parquet"):
-        sink("zarr", options())  # type: ignore[arg-type]
+        sink("zarr", options())
 
 
 def test_shard_numbers_stay_below_their_count() -> None:
