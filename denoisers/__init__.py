@@ -200,6 +200,8 @@ def find(name_or_path: str) -> Path:
     Raises:
         FileNotFoundError: If there is neither.
     """
+    from pathlib import Path
+
     from generators.weights_file import find
 
     if name_or_path in REGISTRY and name_or_path not in bundled():
@@ -209,7 +211,9 @@ def find(name_or_path: str) -> Path:
             f"denoiser '{name_or_path}' needs trained weights, {which}; give their name, or a "
             ".safetensors file."
         )
-    return find(name_or_path, known=bundled())
+    # A file is itself: naming the bundled ones would read the header of each.
+    plain = Path(name_or_path).suffix == ".safetensors" and Path(name_or_path).is_file()
+    return find(name_or_path, known={} if plain else bundled())
 
 
 def fitting_weights(name: str) -> list[str]:

@@ -4,18 +4,23 @@ First the *real* corpora are made, one for training and one for testing: real pa
 patches, or clean photographs shot by a simulated camera. Every candidate then works on these
 corpora as its source. So all rows share their clean patches by construction, and each patch brings
 its real noisy partner along, which a generator that needs a reference is given.
+
+Each generator is made once for all corpora, and the real patches are scanned once for all
+candidates.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pipeline.building.progress import Style
-from pipeline.building.recipe import load_generators, recipe_of
-from pipeline.building.run import build, prepare
+from pipeline.building.recipe import LoadedGenerator, load_generators, recipe_of
+from pipeline.building.run import Prepared, build, prepare
 from pipeline.canonical import sha256_of
 from pipeline.corpus.index import CorpusIndex
 from pipeline.manifest.benchmark import BenchmarkManifest, BenchmarkPhotographs
@@ -29,59 +34,99 @@ from pipeline.manifest.models import (
 )
 from pipeline.manifest.models import Resources as CorpusResources
 from pipeline.pixels import SampleType
-from pipeline.sources import photographs_of
+from pipeline.sources import Scan, photographs_of, scan
 
-__all__ = ["Part", "candidate_corpus", "check_test_is_unseen", "made", "real_corpus", "seconds_of"]
+__all__ = ["CorpusMaker", "Part", "check_test_is_unseen", "seconds_of"]
 
 Part = Literal["train", "test"]
 _ENCODINGS: dict[str, SampleType] = {"srgb": "uint8", "raw": "float32"}
 _SLUG = 10
 
 
-def real_corpus(manifest: BenchmarkManifest, part: Part) -> CorpusManifest:
-    """Return the manifest of the real patches to train or to test on.
-
-    Raises:
-        ValueError: If what counts as real cannot be made.
-    """
-    photographs: BenchmarkPhotographs = manifest.train if part == "train" else manifest.test
-    return _corpus(
-        manifest,
-        name=f"{part}-real",
-        sources=photographs.sources,
-        patches=photographs.patches,
-        specs=manifest.real,
-    )
-
-
-def candidate_corpus(
-    manifest: BenchmarkManifest, part: Part, spec: GeneratorSpec, *, real: str, size: int
-) -> CorpusManifest:
-    """Return the manifest of one candidate's noise on the real patches.
+@dataclass(slots=True)
+class CorpusMaker:
+    """Makes the corpora of one benchmark.
 
     Args:
         manifest: The benchmark.
-        part: On which patches.
-        spec: The candidate.
-        real: Folder of the real corpus of that part.
-        size: Side of its patches, pixels.
-
-    Raises:
-        ValueError: If the candidate cannot be made.
+        style: How progress is shown.
     """
-    source = CorpusSource(type="corpus", label="real", path=os.path.abspath(real))
-    return _corpus(
-        manifest,
-        name=f"{part}-{spec.key}",
-        sources=[source],
-        patches=Patches(size=size, color=manifest.train.patches.color),
-        specs=[spec],
-    )
 
+    manifest: BenchmarkManifest
+    style: Style
+    _generators: dict[str, LoadedGenerator] = field(default_factory=dict)
+    _scans: dict[str, Scan] = field(default_factory=dict)
 
-def made(corpus: CorpusManifest, *, inline: bool, style: Style) -> CorpusIndex:
-    """Make a corpus, or what is missing of it, and return its index."""
-    return build(corpus, inline=inline, overwrite=False, style=style).index
+    def generators(self, specs: Sequence[GeneratorSpec]) -> list[LoadedGenerator]:
+        """Return generators, each made when it is first asked for.
+
+        Raises:
+            FileNotFoundError: If there are no such weights.
+            ValueError: If one cannot be made.
+        """
+        precision = self.manifest.resources.precision
+        for spec in specs:
+            if spec.model_dump_json() not in self._generators:
+                (loaded,) = load_generators([spec], precision=precision)
+                self._generators[spec.model_dump_json()] = loaded
+        return [self._generators[spec.model_dump_json()] for spec in specs]
+
+    def real(self, part: Part) -> Prepared:
+        """Plan the corpus of the real patches to train or to test on.
+
+        Raises:
+            ValueError: If what counts as real cannot be made.
+        """
+        manifest = self.manifest
+        photographs: BenchmarkPhotographs = manifest.train if part == "train" else manifest.test
+        return self._plan(
+            f"{part}-real",
+            sources=photographs.sources,
+            patches=photographs.patches,
+            specs=manifest.real,
+        )
+
+    def candidate(self, part: Part, spec: GeneratorSpec, *, real: str, size: int) -> Prepared:
+        """Plan the corpus of one candidate's noise on the real patches.
+
+        Args:
+            part: On which patches.
+            spec: The candidate.
+            real: Folder of the real corpus of that part.
+            size: Side of its patches, pixels.
+
+        Raises:
+            ValueError: If the candidate cannot be made.
+        """
+        source = CorpusSource(type="corpus", label="real", path=os.path.abspath(real))
+        return self._plan(
+            f"{part}-{spec.key}",
+            sources=[source],
+            patches=Patches(size=size, color=self.manifest.train.patches.color),
+            specs=[spec],
+        )
+
+    def build(self, ready: Prepared) -> CorpusIndex:
+        """Make a corpus, or what is missing of it, and return its index."""
+        inline = self.manifest.resources.inline
+        return build(
+            ready.manifest, inline=inline, overwrite=False, style=self.style, ready=ready
+        ).index
+
+    def _plan(
+        self,
+        name: str,
+        *,
+        sources: Sequence[Source],
+        patches: Patches,
+        specs: Sequence[GeneratorSpec],
+    ) -> Prepared:
+        loaded = self.generators(specs)
+        corpus = _corpus(self.manifest, name, sources, patches=patches, loaded=loaded)
+        key = json.dumps([source.model_dump(mode="json") for source in sources])
+        if key not in self._scans:
+            self._scans[key] = scan(corpus.sources, corpus.splits)
+        return prepare(corpus, loaded=loaded, scanned=self._scans[key])
 
 
 def seconds_of(index: CorpusIndex) -> float:
@@ -89,7 +134,7 @@ def seconds_of(index: CorpusIndex) -> float:
     return sum(shard.seconds for shard in index.shards)
 
 
-def check_test_is_unseen(train: CorpusManifest, test: CorpusManifest) -> None:
+def check_test_is_unseen(train: Prepared, test: Prepared) -> None:
     """Refuse test photographs that are also trained on, found by their content.
 
     Raises:
@@ -107,23 +152,22 @@ def check_test_is_unseen(train: CorpusManifest, test: CorpusManifest) -> None:
         )
 
 
-def _contents(corpus: CorpusManifest) -> dict[str, str]:
+def _contents(ready: Prepared) -> dict[str, str]:
     """Return SHA-256 and URI of every picture that a corpus is made of."""
-    records = prepare(corpus).plan.records
+    records = ready.plan.records
     found = {record.sha256: record.uri for record in records}
     found |= {r.noisy_sha256: r.noisy_uri or r.uri for r in records if r.noisy_sha256}
-    return found | photographs_of(corpus.sources)
+    return found | photographs_of(ready.manifest.sources)
 
 
 def _corpus(
     manifest: BenchmarkManifest,
-    *,
     name: str,
     sources: Sequence[Source],
+    *,
     patches: Patches,
-    specs: Sequence[GeneratorSpec],
+    loaded: Sequence[LoadedGenerator],
 ) -> CorpusManifest:
-    loaded = load_generators(specs, precision=manifest.resources.precision)
     encoding = _ENCODINGS[loaded[0].generator.gives]
     kept = CorpusResources.model_fields
     shared = manifest.resources.model_dump(include=set(kept))
@@ -134,7 +178,7 @@ def _corpus(
         seed=manifest.seed,
         sources=list(sources),
         patches=patches,
-        generators=list(specs),
+        generators=[one.spec for one in loaded],
         mix="weighted",
         output=Output(path=name, formats=["hdf5"], encoding=encoding),
         resources=CorpusResources(**shared),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.corpus.formats import open_shard
-from pipeline.corpus.index import load_corpus
+from pipeline.corpus.index import CorpusIndex, load_corpus
 from pipeline.measure.metrics.base import Array, Floats
 from pipeline.measure.noise_score import GREY, is_sound
 from pipeline.pixels import white_level
@@ -58,14 +58,18 @@ class Place:
         return found
 
 
-def load_places(root: str) -> list[Place]:
+def load_places(root: str, index: CorpusIndex | None = None) -> list[Place]:
     """Return all pairs of a corpus in its order.
+
+    Args:
+        root: Folder of the corpus.
+        index: Its index, where it is at hand.
 
     Raises:
         FileNotFoundError: If the folder is not a corpus.
         DatasetError: If a shard is missing or damaged.
     """
-    return list(_rows(os.path.abspath(root)))
+    return list(_rows(os.path.abspath(root), index or load_corpus(root)))
 
 
 def sound(places: Sequence[Place], max_offset: float | None) -> list[Place]:
@@ -75,19 +79,23 @@ def sound(places: Sequence[Place], max_offset: float | None) -> list[Place]:
     return [p for p in places if is_sound(float(p.noise.mean()) * GREY, max_offset)]
 
 
-def patch_side(root: str) -> int:
+def patch_side(root: str, index: CorpusIndex) -> int:
     """Return the side of a corpus's patches, pixels.
+
+    Args:
+        root: Folder of the corpus.
+        index: Its index.
 
     Raises:
         ValueError: If the corpus is empty.
     """
-    for place in _rows(os.path.abspath(root)):
+    for place in _rows(os.path.abspath(root), index):
         return int(place.clean.shape[0])
     raise ValueError(f"the corpus {root} has no rows; widen its patches or its audit's limits.")
 
 
-def _rows(root: str) -> Iterator[Place]:
-    for shard in load_corpus(root).shards:
+def _rows(root: str, index: CorpusIndex) -> Iterator[Place]:
+    for shard in index.shards:
         if not shard.files:
             continue
         file = shard.files[0]

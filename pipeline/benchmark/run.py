@@ -20,13 +20,12 @@ from typing import Any
 import numpy as np
 
 import denoisers
-from pipeline.benchmark.corpora import Part, check_test_is_unseen, made, real_corpus
+from pipeline.benchmark.corpora import CorpusMaker, Part, check_test_is_unseen
 from pipeline.benchmark.patches import Place, load_places, patch_side, sound
 from pipeline.benchmark.rows import Row, RowResult, load_result, rows_of, save_result
 from pipeline.benchmark.table import Ranking, rank, ranking_csv, ranking_markdown
 from pipeline.benchmark.work import Real, Workbench
 from pipeline.building.progress import Style, duration, tell
-from pipeline.building.recipe import load_generators
 from pipeline.lock import run_lock
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.measure.metrics.base import Array
@@ -92,16 +91,13 @@ def run_benchmark(manifest: BenchmarkManifest, *, source: str, style: Style) -> 
         update={"output": manifest.output.model_copy(update={"path": str(folder)})}
     )
     rows = rows_of(manifest, bm3d=_bm3d(manifest))
-    loaded = load_generators(
-        [row.spec for row in rows if row.spec is not None], precision=manifest.resources.precision
-    )
-    revisions = {each.spec.key: each.generator.revision for each in loaded}
-    del loaded  # corpora load their own
+    corpora = CorpusMaker(manifest, style)
+    corpora.generators([row.spec for row in rows if row.spec is not None])  # all, before any work
     with run_lock(str(folder)):
-        real = _real(manifest, style)
+        real = _real(corpora)
         if manifest.bm3d is None and real.places[0].domain == "raw":
             rows = [row for row in rows if row.kind != "bm3d"]  # it denoises pictures only
-        bench = Workbench(manifest, folder, real, source, style, revisions)
+        bench = Workbench(corpora, folder, real, source)
         results: list[tuple[RowResult, dict[int, Array]]] = []
         page = None
         for number, row in enumerate(rows):
@@ -122,17 +118,18 @@ def _bm3d(manifest: BenchmarkManifest) -> bool:
     return reason is None if manifest.bm3d is None else manifest.bm3d
 
 
-def _real(manifest: BenchmarkManifest, style: Style) -> Real:
+def _real(corpora: CorpusMaker) -> Real:
     """Make the real patches, and choose the test places."""
-    corpora = {part: real_corpus(manifest, part) for part in _PARTS}
-    check_test_is_unseen(corpora["train"], corpora["test"])
+    manifest, style = corpora.manifest, corpora.style
+    planned = {part: corpora.real(part) for part in _PARTS}
+    check_test_is_unseen(planned["train"], planned["test"])
     indexes, folders, sides = {}, {}, {}
-    for part, corpus in corpora.items():
+    for part, ready in planned.items():
         tell(style, f"the real patches to {part} on")
-        indexes[part] = made(corpus, inline=manifest.resources.inline, style=style)
-        folders[part] = corpus.output.path
-        sides[part] = patch_side(corpus.output.path)
-    every = load_places(folders["test"])
+        folders[part] = ready.manifest.output.path
+        indexes[part] = corpora.build(ready)
+        sides[part] = patch_side(folders[part], indexes[part])
+    every = load_places(folders["test"], indexes["test"])
     places = sound(every, manifest.test.max_offset)
     if not places:
         raise ValueError(

@@ -13,12 +13,11 @@ import torch
 
 import denoisers
 from generators.weights_file import find, load_header, sha256_of_file
-from pipeline.benchmark.corpora import Part, candidate_corpus, made, seconds_of
+from pipeline.benchmark.corpora import CorpusMaker, Part, seconds_of
 from pipeline.benchmark.fidelity import measure_fidelity
 from pipeline.benchmark.patches import Place, load_places
 from pipeline.benchmark.rows import Row, RowResult, SeedResult, rows_of
 from pipeline.benchmark.scoring import score_noisy, score_places, score_told
-from pipeline.building.progress import Style
 from pipeline.canonical import sha256_of
 from pipeline.corpus.index import CorpusIndex
 from pipeline.manifest.benchmark import BenchmarkManifest
@@ -58,21 +57,23 @@ class Workbench:
     """Makes rows, one after another; what a row needs of another is made once.
 
     Args:
-        manifest: The benchmark.
+        corpora: Makes the corpora.
         folder: Where everything goes.
         real: See :class:`Real`.
         source: Where the manifest is, for the cards of the weights.
-        style: How progress is shown.
-        revisions: Of each generator, by its name in the ranking.
+        trained_on: Folder of the training patches of each row made so far.
     """
 
-    manifest: BenchmarkManifest
+    corpora: CorpusMaker
     folder: Path
     real: Real
     source: str
-    style: Style
-    revisions: Mapping[str, int]
     trained_on: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> BenchmarkManifest:
+        """The benchmark."""
+        return self.corpora.manifest
 
     def fingerprint(self, row: Row) -> str:
         """Return a hash of all that decides a row's result."""
@@ -148,40 +149,22 @@ class Workbench:
             index = self.real.indexes["train"]
             self.trained_on[row.name] = self.real.folders["train"]
             return {"patches": index.totals.rows, "corpora": self._named(self.real.indexes)}
-        index = self._candidate(row, "train")
-        test = self._candidate(row, "test", keep=False)
-        fake = {place.source_uri: place for place in load_places(self._path(row, "test"))}
+        self.trained_on[row.name], index = self._candidate(row.spec, "train")
+        folder, test = self._candidate(row.spec, "test")
+        fake = {place.source_uri: place for place in load_places(folder, test)}
         return {
             "fidelity": measure_fidelity(self.real.places, fake).to_dict(),
             "patches": index.totals.rows,
             "generation_seconds": seconds_of(index),
-            "parameters": _parameters(row),
+            "parameters": _parameters(row.spec),
             "corpora": {"train": index.plan_sha256, "test": test.plan_sha256},
         }
 
-    def _candidate(self, row: Row, part: Part, *, keep: bool = True) -> CorpusIndex:
-        assert row.spec is not None
-        corpus = candidate_corpus(
-            self.manifest,
-            part,
-            row.spec,
-            real=self.real.folders[part],
-            size=self.real.sides[part],
-        )
-        index = made(corpus, inline=self.manifest.resources.inline, style=self.style)
-        if keep:
-            self.trained_on[row.name] = corpus.output.path
-        return index
-
-    def _path(self, row: Row, part: Part) -> str:
-        assert row.spec is not None
-        return candidate_corpus(
-            self.manifest,
-            part,
-            row.spec,
-            real=self.real.folders[part],
-            size=self.real.sides[part],
-        ).output.path
+    def _candidate(self, spec: GeneratorSpec, part: Part) -> tuple[str, CorpusIndex]:
+        """Make a generator's noise on the real patches, and return its folder and index."""
+        real = self.real
+        ready = self.corpora.candidate(part, spec, real=real.folders[part], size=real.sides[part])
+        return ready.manifest.output.path, self.corpora.build(ready)
 
     def _inputs(self, row: Row) -> list[DenoisingInput]:
         shares = row.shares or {row.name: 1.0}
@@ -199,13 +182,13 @@ class Workbench:
         if row.spec is None:
             self.trained_on[name] = self.real.folders["train"]
         else:
-            self._candidate(row, "train")
+            self.trained_on[name], _ = self._candidate(row.spec, "train")
 
     def _train(
         self, row: Row, inputs: list[DenoisingInput], seed: int, *, show: bool
     ) -> tuple[SeedResult, dict[int, Array]]:
         manifest = self._training(row, inputs, seed)
-        left = train_denoiser(manifest, source=self.source, style=self.style)
+        left = train_denoiser(manifest, source=self.source, style=self.corpora.style)
         device = torch.device(manifest.schedule.device)
         denoiser = denoisers.load(left.weights).to(device)
         tested = score_places(
@@ -275,7 +258,8 @@ class Workbench:
         return next(row for row in rows_of(self.manifest, bm3d=False) if row.name == name)
 
     def _identity(self, spec: GeneratorSpec) -> list[Any]:
-        return [spec.model_dump(mode="json"), self.revisions[spec.key], _weights_sha256(spec)]
+        (loaded,) = self.corpora.generators([spec])
+        return [spec.model_dump(mode="json"), loaded.generator.revision, loaded.weights_sha256]
 
     def _channels(self) -> int:
         return int(self.real.places[0].clean.shape[2])
@@ -290,11 +274,5 @@ def _curve(log: Path) -> list[dict[str, float]]:
     return [{"step": line["step"], **line["validation"]} for line in lines if "validation" in line]
 
 
-def _weights_sha256(spec: GeneratorSpec) -> str:
-    return "" if spec.weights is None else sha256_of_file(find(spec.weights))
-
-
-def _parameters(row: Row) -> int:
-    if row.spec is None or row.spec.weights is None:
-        return 0
-    return load_header(find(row.spec.weights)).parameters
+def _parameters(spec: GeneratorSpec) -> int:
+    return 0 if spec.weights is None else load_header(find(spec.weights)).parameters

@@ -20,6 +20,7 @@ from pipeline.corpus.index import (
     GeneratorEntry,
     SourceEntry,
     Totals,
+    is_corpus,
     load_corpus,
     write_index,
 )
@@ -89,6 +90,8 @@ def finish(
 
 def _published(root: str) -> CorpusIndex | None:
     """Return the index that is there, if it can be read."""
+    if not is_corpus(root):
+        return None
     try:
         return load_corpus(root)
     except (FileNotFoundError, DatasetError, StorageError):

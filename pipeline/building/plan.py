@@ -26,7 +26,7 @@ from pipeline.corpus.formats import ShardName
 from pipeline.manifest.models import CorpusManifest, Patches
 from pipeline.pixels import sample_bytes
 from pipeline.records import ImageRecord, Reject
-from pipeline.sources import scan
+from pipeline.sources import Scan, scan
 
 __all__ = ["Plan", "PlanError", "PlannedShard", "make_plan", "patch_id", "rows_per_shard"]
 
@@ -110,12 +110,15 @@ def rows_per_shard(manifest: CorpusManifest, *, raw: bool = False) -> int:
     return max(1, int(output.bytes_per_shard) // pair)
 
 
-def make_plan(manifest: CorpusManifest, loaded: Sequence[LoadedGenerator]) -> Plan:
+def make_plan(
+    manifest: CorpusManifest, loaded: Sequence[LoadedGenerator], scanned: Scan | None = None
+) -> Plan:
     """Scan the sources and freeze the plan.
 
     Args:
         manifest: The corpus to be made.
         loaded: Its generators.
+        scanned: Its sources, where somebody scanned them before.
 
     Raises:
         PlanError: If nothing can be cut, or a generator cannot serve the sources.
@@ -123,7 +126,7 @@ def make_plan(manifest: CorpusManifest, loaded: Sequence[LoadedGenerator]) -> Pl
         FileNotFoundError: If a source does not exist.
     """
     _check_sizes(manifest, loaded)
-    found = scan(manifest.sources, manifest.splits)
+    found = scanned or scan(manifest.sources, manifest.splits)
     rejects = list(found.rejects)
     records, places = [], []
     for record in found.records:

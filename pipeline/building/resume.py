@@ -121,7 +121,8 @@ def _remembered(root: str) -> dict[str, Any] | None:
         return note
     # A damaged note is no reason to lose shards, nor to mix those of two plans.
     with suppress(DatasetError, StorageError, FileNotFoundError):
-        return {"plan_sha256": load_corpus(root).plan_sha256, "recipe": None}
+        if is_corpus(root):
+            return {"plan_sha256": load_corpus(root).plan_sha256, "recipe": None}
     for name in list_files(root):
         if name.startswith(f"{RECORDS}/") and name != PLAN_NOTE:
             with suppress(ValueError, KeyError, TypeError, StorageError):

@@ -34,7 +34,7 @@ from pipeline.engine.cluster import Board, cluster_machine, connected, run_on_ra
 from pipeline.engine.resources import crew_for, local_machine
 from pipeline.lock import run_lock
 from pipeline.manifest.models import CorpusManifest
-from pipeline.sources.base import label_of
+from pipeline.sources.base import Scan, label_of
 from pipeline.version import __version__
 
 __all__ = ["Prepared", "Result", "build", "inline_stages", "prepare"]
@@ -68,18 +68,36 @@ class Result:
     patches_per_s: float
 
 
-def prepare(manifest: CorpusManifest) -> Prepared:
+def prepare(
+    manifest: CorpusManifest,
+    *,
+    loaded: list[LoadedGenerator] | None = None,
+    scanned: Scan | None = None,
+) -> Prepared:
     """Load the generators and freeze the plan; nothing is written.
+
+    Args:
+        manifest: What to make.
+        loaded: Its generators, where somebody loaded them before.
+        scanned: Its sources, where somebody scanned them before.
 
     Raises:
         ValueError: If a generator, a source or the plan is wrong.
         FileNotFoundError: If a source or weights do not exist.
     """
-    loaded = load_generators(manifest.generators, precision=manifest.resources.precision)
-    return Prepared(manifest, loaded, make_plan(manifest, loaded))
+    if loaded is None:
+        loaded = load_generators(manifest.generators, precision=manifest.resources.precision)
+    return Prepared(manifest, loaded, make_plan(manifest, loaded, scanned))
 
 
-def build(manifest: CorpusManifest, *, inline: bool, overwrite: bool, style: Style) -> Result:
+def build(
+    manifest: CorpusManifest,
+    *,
+    inline: bool,
+    overwrite: bool,
+    style: Style,
+    ready: Prepared | None = None,
+) -> Result:
     """Make a corpus, or finish one.
 
     Args:
@@ -87,6 +105,7 @@ def build(manifest: CorpusManifest, *, inline: bool, overwrite: bool, style: Sty
         inline: In this process, without Ray.
         overwrite: Start anew where the output holds a corpus of another manifest.
         style: How progress is shown.
+        ready: The same manifest prepared, where somebody needed its plan before.
 
     Raises:
         ValueError: If the manifest cannot be carried out.
@@ -101,7 +120,7 @@ def build(manifest: CorpusManifest, *, inline: bool, overwrite: bool, style: Sty
             "own. Add --inline, or give a folder or a URL."
         )
     refuse_foreign(root)
-    ready = prepare(manifest)
+    ready = ready or prepare(manifest)
     check_photographs(ready.plan.rejects, len(ready.plan.records), manifest.limits.max_rejected)
     with run_lock(root):
         resumed = look_at_output(root, ready.plan, manifest, overwrite=overwrite)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,11 @@ import pytest
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+import generators
+import pipeline.benchmark.corpora as corpora_module
 import pipeline.benchmark.work as work
+import pipeline.building.run as building
+from pipeline.benchmark.corpora import CorpusMaker
 from pipeline.benchmark.patches import load_places
 from pipeline.benchmark.rows import rows_of
 from pipeline.benchmark.run import run_benchmark
@@ -221,14 +227,17 @@ def test_a_mixture_is_another_one_when_its_parts_are_made_otherwise(
         generators=generators, mixtures=[{"name": "both", "shares": {"real": 1, "naflow": 1}}]
     )
     real = work.Real(folders={}, indexes={}, sides={}, places=[], shown=[])
-    bench = work.Workbench(manifest, Path(), real, "", "quiet", {"naflow": 2})
+    corpora = CorpusMaker(manifest, "quiet")
+    bench = work.Workbench(corpora, Path(), real, "")
     mixture = rows_of(manifest, bm3d=False)[-1]
     before = bench.fingerprint(mixture)
-    bench.revisions = {"naflow": 3}
+    (loaded,) = corpora.generators(manifest.generators)
+    monkeypatch.setattr(loaded.generator, "revision", loaded.generator.revision + 1, raising=False)
     assert bench.fingerprint(mixture) != before
-    bench.revisions = {"naflow": 2}
+    monkeypatch.undo()
     assert bench.fingerprint(mixture) == before
-    monkeypatch.setattr(work, "sha256_of_file", lambda path: "trained again")
+    trained_again = replace(loaded, weights_sha256="trained again")
+    monkeypatch.setattr(CorpusMaker, "generators", lambda self, specs: [trained_again])
     assert bench.fingerprint(mixture) != before
 
 
@@ -253,3 +262,27 @@ def test_mistakes_in_the_manifest_are_told(
 ) -> None:
     with pytest.raises(ValidationError, match=words):
         benchmark(**changes)
+
+
+def test_nothing_is_made_scanned_or_planned_twice(
+    benchmark: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    counts: Counter[str] = Counter()
+
+    def count(module: Any, name: str) -> None:
+        original = getattr(module, name)
+
+        def counted(*args: Any, **rest: Any) -> Any:
+            counts[name] += 1
+            return original(*args, **rest)
+
+        monkeypatch.setattr(module, name, counted)
+
+    count(generators, "create")
+    count(corpora_module, "scan")
+    count(building, "make_plan")
+    run(benchmark(mixtures=[{"name": "both", "shares": {"real": 1, "strong": 3}}], seeds=[1]))
+    folders = list((tmp_path / "benchmark" / "corpora").iterdir())
+    # Real patches and three generators, to train and to test on; candidates share the real scan.
+    assert len(folders) == 8
+    assert counts == {"create": 4, "scan": 4, "make_plan": 8}
