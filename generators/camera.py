@@ -20,7 +20,8 @@ Differs from the paper: the brightness divisor is kept within [0.5, 1], since a 
 need a sensor brighter than white; shot and read noise follow from a sensor and an ISO speed instead
 of a fitted log-linear law; row noise and quantisation are added.
 
-Everything runs on the CPU, whatever the request's device: photons are counted one by one there.
+Everything runs on the CPU, whatever the request's device: photons are counted one by one there, in
+operations whose bits are the same on every processor (:mod:`generators.exact`).
 
 Source: Brooks et al. 2019, "Unprocessing images for learned raw denoising", CVPR.
 """
@@ -32,7 +33,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, final
 
-import torch
 from torch import Tensor
 
 from generators.base import Domain, Need, NoiseRequest, NoiseSample, Params
@@ -72,7 +72,7 @@ class SimulatedCamera:
 
     name = "camera"
     multiple = 2
-    revision = 1
+    revision = 2
     accepts: Domain = "srgb"
     gives: Domain = "srgb"
     needs: frozenset[Need] = frozenset()
@@ -116,14 +116,10 @@ class SimulatedCamera:
         _check_size(image)
         isos = self._speeds.draw(request)
         params = [self._draw(seed, iso) for seed, iso in zip(request.seeds, isos, strict=True)]
-        # Row by row: powers, sines and convolutions may differ in the last bit with the size of the
-        # batch, and one bit in an expected photon count can change the count.
-        pairs = [
-            self._photograph(image[i : i + 1].cpu(), params[i], request.seeds[i])
-            for i in range(len(image))
-        ]
-        clean, noisy = (torch.cat(images).to(image.device) for images in zip(*pairs, strict=True))
-        return NoiseSample(clean=clean, noisy=noisy, params=params)
+        clean, noisy = self._photograph(image.cpu(), params, request.seeds)
+        return NoiseSample(
+            clean=clean.to(image.device), noisy=noisy.to(image.device), params=params
+        )
 
     def sample_twice(self, request: NoiseRequest) -> tuple[NoiseSample, Tensor]:
         """Take each row's photograph twice: the same scene and development, independent noise.
@@ -133,17 +129,16 @@ class SimulatedCamera:
         """
         first = self.sample(request)
         image = request.context.clean
-        second = [
-            self._photograph(image[i : i + 1].cpu(), first.params[i], patch_seed(seed, "second"))[1]
-            for i, seed in enumerate(request.seeds)
-        ]
-        return first, torch.cat(second).to(image.device)
+        again = [patch_seed(seed, "second") for seed in request.seeds]
+        return first, self._photograph(image.cpu(), first.params, again)[1].to(image.device)
 
-    def _photograph(self, image: Tensor, params: Params, seed: int) -> tuple[Tensor, Tensor]:
-        """Return the clean and the noisy picture of one row."""
+    def _photograph(
+        self, image: Tensor, params: Sequence[Params], seeds: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the clean and the noisy picture of each row."""
         rendering = rendering_of(params)
         clean = mosaic(unprocess(image.expand(-1, 3, -1, -1), rendering))
-        noisy = self._sensor.expose(clean, [float(params["iso"])], [seed])
+        noisy = self._sensor.expose(clean, [float(row["iso"]) for row in params], seeds)
         if self.gives == "raw":
             return clean, noisy
         clean, noisy = develop(clean, rendering), develop(noisy, rendering)

@@ -37,13 +37,15 @@ of the Darmstadt Noise Dataset (Ploetz and Roth 2017), which Brooks et al. use.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from generators import exact
 
 __all__ = [
     "MATRICES",
@@ -124,14 +126,13 @@ class Rendering:
         known = torch.tensor(list(MATRICES.values()), dtype=torch.float64)
         to_xyz = torch.tensor(_SRGB_TO_XYZ, dtype=torch.float64)
         to_camera = [
-            sum((w * m for w, m in zip(row, known, strict=True)), torch.zeros(3, 3)) @ to_xyz
-            for row in weights
+            _product(sum(w * m for w, m in zip(row, known, strict=True)), to_xyz) for row in weights
         ]
-        to_camera = [matrix / matrix.sum(1, keepdim=True) for matrix in to_camera]
+        to_camera = [m / (m[:, :1] + m[:, 1:2] + m[:, 2:]) for m in to_camera]
         gains = [(k * r, k, k * b) for r, b, k in zip(red, blue, brightness, strict=True)]
         return cls(
             to_camera=torch.stack(to_camera).float(),
-            to_srgb=torch.stack([torch.linalg.inv(matrix) for matrix in to_camera]).float(),
+            to_srgb=torch.stack([_inverse(matrix) for matrix in to_camera]).float(),
             gains=torch.tensor(gains, dtype=torch.float64).float(),
         )
 
@@ -199,8 +200,18 @@ def demosaic(packed: Tensor) -> Tensor:
     """
     # Mirrored about the border pixel, which keeps red on red.
     padded = F.pixel_unshuffle(F.pad(F.pixel_shuffle(packed, 2), (2, 2, 2, 2), mode="reflect"), 2)
-    weight = _malvar_weight().to(packed.device)
-    return F.pixel_shuffle(F.conv2d(padded, weight), 2)
+    height, width = packed.shape[2:]
+    # Term by term, equal weights first: a convolution's sums follow the processor's registers.
+    cells = []
+    for groups in _malvar_filters():
+        cell = torch.zeros_like(packed[:, 0])
+        for weight, taps in groups:
+            total = torch.zeros_like(cell)
+            for channel, down, right in taps:
+                total += padded[:, channel, down : down + height, right : right + width]
+            cell += weight * total
+        cells.append(cell)
+    return F.pixel_shuffle(torch.stack(cells, dim=1), 2)
 
 
 def tone_curve(x: Tensor) -> Tensor:
@@ -210,20 +221,24 @@ def tone_curve(x: Tensor) -> Tensor:
 
 def tone_curve_inverse(y: Tensor) -> Tensor:
     """Return the x in [0, 1] whose tone curve is y in [0, 1]."""
-    return 0.5 - torch.sin(torch.asin(1.0 - 2.0 * y) / 3.0)
+    return 0.5 - exact.sin(exact.asin(1.0 - 2.0 * y) / 3.0)
 
 
 def srgb_to_linear(encoded: Tensor) -> Tensor:
     """Undo the sRGB gamma of values in [0, 1]."""
     return torch.where(
-        encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055).clamp_min(0.0).pow(2.4)
+        encoded <= 0.04045,
+        encoded / 12.92,
+        exact.power((encoded.clamp_min(0.04045) + 0.055) / 1.055, 2.4),
     )
 
 
 def linear_to_srgb(linear: Tensor) -> Tensor:
     """Apply the sRGB gamma to values in [0, 1]."""
     return torch.where(
-        linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp_min(0.0).pow(1.0 / 2.4) - 0.055
+        linear <= 0.0031308,
+        linear * 12.92,
+        1.055 * exact.power(linear.clamp_min(0.0031308), 1.0 / 2.4) - 0.055,
     )
 
 
@@ -234,9 +249,26 @@ def _apply_matrix(image: Tensor, matrix: Tensor) -> Tensor:
     return torch.stack([m[:, i, 0] * r + m[:, i, 1] * g + m[:, i, 2] * b for i in range(3)], dim=1)
 
 
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Return the product of two 3x3 matrices, its sums in the order of the columns."""
+    return a[:, :1] * b[0] + a[:, 1:2] * b[1] + a[:, 2:] * b[2]
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """Return the inverse of a 3x3 matrix by its cofactors."""
+    a, b, c = matrix
+    cofactors = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)])
+    determinant = a[0] * cofactors[0, 0] + a[1] * cofactors[0, 1] + a[2] * cofactors[0, 2]
+    return cofactors.T / determinant
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    return a.roll(-1) * b.roll(-2) - a.roll(-2) * b.roll(-1)
+
+
 @cache
-def _malvar_weight() -> Tensor:
-    """Return the twelve demosaicing filters on packed cells, ``(12, 4, 3, 3)`` float32."""
+def _malvar_filters() -> list[list[tuple[float, list[tuple[int, int, int]]]]]:
+    """Return the twelve demosaicing filters: weights, and the taps (channel, y, x) they share."""
     same = {(0, 0): 8.0}
     cross = {(0, -1): 2.0, (0, 1): 2.0, (-1, 0): 2.0, (1, 0): 2.0}
     far = {(0, -2): -1.0, (0, 2): -1.0, (-2, 0): -1.0, (2, 0): -1.0}
@@ -256,11 +288,16 @@ def _malvar_weight() -> Tensor:
         [green, same, same, green],
         [opposite, above, beside, same],
     ]
-    weight = torch.zeros(12, 4, 3, 3)
-    for colour, places in enumerate(filters):
-        for place, taps in enumerate(places):
-            for (dy, dx), value in taps.items():
-                cell_y, y = divmod(place // 2 + dy, 2)
-                cell_x, x = divmod(place % 2 + dx, 2)
-                weight[4 * colour + place, 2 * y + x, cell_y + 1, cell_x + 1] = value / 8.0
-    return weight
+    return [_by_weight(taps, place) for places in filters for place, taps in enumerate(places)]
+
+
+def _by_weight(
+    taps: Mapping[tuple[int, int], float], place: int
+) -> list[tuple[float, list[tuple[int, int, int]]]]:
+    """Return a filter on packed cells, at one of a cell's four places."""
+    groups: dict[float, list[tuple[int, int, int]]] = {}
+    for (dy, dx), value in taps.items():
+        cell_y, y = divmod(place // 2 + dy, 2)
+        cell_x, x = divmod(place % 2 + dx, 2)
+        groups.setdefault(value / 8.0, []).append((2 * y + x, cell_y + 1, cell_x + 1))
+    return list(groups.items())

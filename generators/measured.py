@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from generators import exact
 from generators.base import Domain, Need, NoiseRequest, NoiseSample
 from generators.checks import check_choice, check_request
 from generators.seeds import standard_normal
@@ -60,7 +61,7 @@ class MeasuredAwgn:
     """White Gaussian noise of each block's own measured level, the same in all channels."""
 
     name = "awgn-measured"
-    revision = 1
+    revision = 2
     accepts: Domain = "srgb"
     gives: Domain = "srgb"
     needs: frozenset[Need] = frozenset({"reference"})
@@ -68,7 +69,7 @@ class MeasuredAwgn:
     def sample(self, request: NoiseRequest) -> NoiseSample:
         """Add white noise with the standard deviation of ``reference - reference_clean``."""
         clean, real = request.context.clean, _real_noise(request, self)
-        levels = [float(row.std(correction=0)) for row in real.double()]
+        levels = [float(row.std()) for row in real.double().numpy()]
         eps = standard_normal(request.seeds, clean.shape[1:], "noise")
         noisy = clean + eps * torch.tensor(levels, dtype=torch.float32)[:, None, None, None]
         return NoiseSample(clean=clean, noisy=noisy, params=[{"sigma": s} for s in levels])
@@ -78,7 +79,7 @@ class FittedHeteroscedastic:
     """White Gaussian noise with variance ``b1 * clean + b2``, fitted to each block."""
 
     name = "heteroscedastic-fitted"
-    revision = 1
+    revision = 2
     accepts: Domain = "srgb"
     gives: Domain = "srgb"
     needs: frozenset[Need] = frozenset({"reference"})
@@ -95,7 +96,7 @@ class FittedHeteroscedastic:
             for v in zip(*fits, strict=True)
         )
         eps = standard_normal(request.seeds, clean.shape[1:], "noise")
-        noisy = clean + eps * (slope * clean + floor).sqrt()
+        noisy = clean + eps * exact.sqrt(slope * clean + floor)
         params = [{"beta1": b1, "beta2": b2} for b1, b2 in fits]
         return NoiseSample(clean=clean, noisy=noisy, params=params)
 

@@ -18,10 +18,9 @@ deviations in :mod:`generators.isp` and :mod:`generators.rendering`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import final
 
-import torch
 from torch import Tensor
 
 from generators.base import (
@@ -41,7 +40,7 @@ from generators.seeds import patch_seed
 
 __all__ = ["OnRaw"]
 
-_REVISION = 1
+_REVISION = 2
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what "grey" means to image readers
 
 
@@ -144,9 +143,7 @@ class OnRaw:
         image = request.context.clean
         _check_size(image, self.name)
         drawn = [self._choice.draw(seed) for seed in request.seeds]
-        # Row by row: powers, sines and convolutions may differ in the last bit with the size of the
-        # batch, and a row must not.
-        raw = torch.cat([_to_sensor(image[i : i + 1], p) for i, p in enumerate(drawn)])
+        raw = mosaic(unprocess(image.cpu().expand(-1, 3, -1, -1), rendering_of(drawn)))
         context = NoiseContext(clean=raw.to(image.device), capture=request.context.capture)
         return [
             self._develop(
@@ -155,28 +152,20 @@ class OnRaw:
             for seeds in exposures
         ]
 
-    def _develop(
-        self, sample: NoiseSample, drawn: Sequence[Mapping[str, float | int | str]], image: Tensor
-    ) -> NoiseSample:
+    def _develop(self, sample: NoiseSample, drawn: Sequence[Params], image: Tensor) -> NoiseSample:
         inner: Sequence[Params] = sample.params or [{}] * len(drawn)
         params = [{**a, **b} for a, b in zip(drawn, inner, strict=True)]
         if self.gives == "raw":
             return NoiseSample(clean=sample.clean, noisy=sample.noisy, params=params)
         grey = image.shape[1] == 1
         clean, noisy = (
-            torch.cat(
-                [_to_photograph(raw[i : i + 1].cpu(), p, grey=grey) for i, p in enumerate(drawn)]
-            ).to(image.device)
+            _to_photograph(raw.cpu(), drawn, grey=grey).to(image.device)
             for raw in (sample.clean, sample.noisy)
         )
         return NoiseSample(clean=clean, noisy=noisy, params=params)
 
 
-def _to_sensor(image: Tensor, params: Params) -> Tensor:
-    return mosaic(unprocess(image.cpu().expand(-1, 3, -1, -1), rendering_of(params)))
-
-
-def _to_photograph(raw: Tensor, params: Params, *, grey: bool) -> Tensor:
+def _to_photograph(raw: Tensor, params: Sequence[Params], *, grey: bool) -> Tensor:
     rgb = develop(raw, rendering_of(params))
     if not grey:
         return rgb

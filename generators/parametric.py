@@ -12,6 +12,9 @@ levels. All of them are white: no pixel knows its neighbour, which is what real 
 (``camera`` and the learned generators). The last two describe a linear sensor and belong on raw;
 on sRGB values they are signal-dependent toys, allowed because baselines are published that way.
 
+All is computed on the CPU, by :mod:`generators.exact` where sums and products do not do, so the
+noise of a seed has the same bits on every processor.
+
 Three have an exact density (:mod:`generators.densities`). ``spatially-variant-awgn`` has none: its
 map is drawn anew for each patch and cannot be integrated out.
 
@@ -27,7 +30,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
+from generators import exact
+from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample, Params
 from generators.checks import check_choice, check_number, check_range, check_request
 from generators.densities import (
     normal_log_density,
@@ -80,7 +84,7 @@ class AWGN:
     def sample(self, request: NoiseRequest) -> NoiseSample:
         """Add noise to each row; the drawn ``sigma`` is recorded in grey levels of 255."""
         check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
-        clean = request.context.clean
+        clean = request.context.clean.cpu()
         low, high = self._range
         levels = [
             low + (high - low) * float(stream_rng(seed, "sigma").random()) for seed in request.seeds
@@ -89,11 +93,7 @@ class AWGN:
         noise = sigma[:, None, None, None] * standard_normal(
             request.seeds, clean.shape[1:], "noise"
         )
-        return NoiseSample(
-            clean=clean,
-            noisy=clean + noise.to(clean.device),
-            params=[{"sigma": level} for level in levels],
-        )
+        return _sample(request, clean + noise, params=[{"sigma": level} for level in levels])
 
     def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
         """Return log p(noisy | clean), ``(B,)`` nats, float64; a drawn level is integrated out."""
@@ -130,7 +130,7 @@ class SpatiallyVariantAWGN:
     """
 
     name = "spatially-variant-awgn"
-    revision = 1
+    revision = 2
     accepts: Domain = "srgb"
     gives: Domain = "srgb"
     needs: frozenset[Need] = frozenset()
@@ -156,17 +156,17 @@ class SpatiallyVariantAWGN:
     def sample(self, request: NoiseRequest) -> NoiseSample:
         """Add noise to each row; the mean of its map is recorded as ``sigma_mean``."""
         check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
-        clean = request.context.clean
+        clean = request.context.clean.cpu()
         levels = self.levels(request.seeds, clean.shape[2], clean.shape[3])
         noise = levels / _GREY_LEVELS * standard_normal(request.seeds, clean.shape[1:], "noise")
-        return NoiseSample(
-            clean=clean,
-            noisy=clean + noise.to(clean.device),
+        return _sample(
+            request,
+            clean + noise,
             params=[
                 {
                     "sigma_low": self._low,
                     "sigma_high": self._high,
-                    "sigma_mean": float(level.double().mean()),
+                    "sigma_mean": float(level.double().numpy().mean()),
                     "map": self._map,
                 }
                 for level in levels
@@ -196,7 +196,7 @@ class Heteroscedastic:
     """
 
     name = "heteroscedastic"
-    revision = 1
+    revision = 2
     accepts: Domain = "srgb"
     gives: Domain = "srgb"
     needs: frozenset[Need] = frozenset()
@@ -225,12 +225,12 @@ class Heteroscedastic:
     def sample(self, request: NoiseRequest) -> NoiseSample:
         """Add noise to each row; its ``beta1`` and ``beta2`` are recorded."""
         check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
-        clean = request.context.clean
+        clean = request.context.clean.cpu()
         betas = self._betas(request.context)
-        normal = standard_normal(request.seeds, clean.shape[1:], "noise").to(clean.device)
-        return NoiseSample(
-            clean=clean,
-            noisy=clean + _variance(clean, betas).sqrt() * normal,
+        normal = standard_normal(request.seeds, clean.shape[1:], "noise")
+        return _sample(
+            request,
+            clean + exact.sqrt(_variance(clean, betas)) * normal,
             params=[{"beta1": slope, "beta2": floor} for slope, floor in betas],
         )
 
@@ -281,20 +281,26 @@ class PoissonGaussian:
             ValueError: If a clean value is negative: photons cannot be.
         """
         check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
-        clean = request.context.clean
+        clean = request.context.clean.cpu()
         electrons = photon_counts(clean.double() / self._gain, request.seeds, "photons")
-        noisy = (electrons * self._gain).float().to(clean.device)
+        noisy = (electrons * self._gain).float()
         if self._read_noise > 0:
-            normal = standard_normal(request.seeds, clean.shape[1:], "noise").to(clean.device)
+            normal = standard_normal(request.seeds, clean.shape[1:], "noise")
             noisy = noisy + self._read_noise * normal
         params = {"gain": self._gain, "read_noise": self._read_noise}
-        return NoiseSample(clean=clean, noisy=noisy, params=[params] * len(request.seeds))
+        return _sample(request, noisy, params=[params] * len(request.seeds))
 
     def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
         """Return log p(noisy | clean), ``(B,)`` nats, float64; needs read_noise > 0."""
         return poisson_gaussian_log_density(
             noisy, context.clean, gain=self._gain, read_noise=self._read_noise
         )
+
+
+def _sample(request: NoiseRequest, noisy: Tensor, *, params: Sequence[Params]) -> NoiseSample:
+    """Return noisy images beside the request's clean ones, on their device."""
+    clean = request.context.clean
+    return NoiseSample(clean=clean, noisy=noisy.to(clean.device), params=params)
 
 
 def _variance(clean: Tensor, betas: Sequence[tuple[float, float]]) -> Tensor:
@@ -305,8 +311,6 @@ def _variance(clean: Tensor, betas: Sequence[tuple[float, float]]) -> Tensor:
 
 def _bumps(seeds: Sequence[int], height: int, width: int) -> Tensor:
     """Return sums of Gaussian bumps, ``(B, 1, height, width)``; see SpatiallyVariantAWGN."""
-    # Row by row: torch computes exp in vectors with a scalar remainder, which differ in the last
-    # bit, so a value could depend on its place in a batch.
     return torch.stack([_bump_map(seed, height, width) for seed in seeds])[:, None].float()
 
 
@@ -318,16 +322,20 @@ def _bump_map(seed: int, height: int, width: int) -> Tensor:
     rows = (torch.arange(height, dtype=torch.float64) + 0.5) / height
     columns = (torch.arange(width, dtype=torch.float64) + 0.5) / width
     # A Gaussian bump is the product of one curve down and one across: H + W exponentials, not HW.
-    vertical = amplitude * (-0.5 * ((rows - down) / spread).square()).exp()
-    across = (-0.5 * ((columns - right) / spread).square()).exp()
-    return (vertical[:, :, None] * across[:, None, :]).sum(0)
+    vertical = amplitude * exact.exp(-0.5 * ((rows - down) / spread).square())
+    across = exact.exp(-0.5 * ((columns - right) / spread).square())
+    surface = torch.zeros(height, width, dtype=torch.float64)
+    for bump in vertical[:, :, None] * across[:, None, :]:
+        surface += bump
+    return surface
 
 
 def _peaks(height: int, width: int) -> Tensor:
     """Return the peaks surface over [-3, 3]^2, ``(height, width)`` float32."""
     y = (6.0 * (torch.arange(height, dtype=torch.float64) + 0.5) / height - 3.0)[:, None]
     x = 6.0 * (torch.arange(width, dtype=torch.float64) + 0.5) / width - 3.0
-    hill = 3.0 * (1.0 - x).square() * (-x.square() - (y + 1.0).square()).exp()
-    saddle = 10.0 * (x / 5.0 - x**3 - y**5) * (-x.square() - y.square()).exp()
-    foot = (-(x + 1.0).square() - y.square()).exp() / 3.0
+    x2, y2 = x.square(), y.square()
+    hill = 3.0 * (1.0 - x).square() * exact.exp(-x2 - (y + 1.0).square())
+    saddle = 10.0 * (x / 5.0 - x2 * x - y2 * y2 * y) * exact.exp(-x2 - y2)
+    foot = exact.exp(-(x + 1.0).square() - y2) / 3.0
     return (hill - saddle - foot).float()

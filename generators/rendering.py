@@ -79,13 +79,13 @@ class RenderingChoice:
         return drawn
 
 
-def rendering_of(params: Params) -> Rendering:
-    """Return the rendering of one row from what :meth:`RenderingChoice.draw` returned."""
+def rendering_of(params: Sequence[Params]) -> Rendering:
+    """Return the rendering of B rows from what :meth:`RenderingChoice.draw` returned for each."""
     return Rendering.from_weights(
-        [[float(params[f"matrix_{name}"]) for name in MATRICES]],
-        red=[float(params["red_gain"])],
-        blue=[float(params["blue_gain"])],
-        brightness=[float(params["brightness_gain"])],
+        [[float(row[f"matrix_{name}"]) for name in MATRICES] for row in params],
+        red=[float(row["red_gain"]) for row in params],
+        blue=[float(row["blue_gain"]) for row in params],
+        brightness=[float(row["brightness_gain"]) for row in params],
     )
 
 

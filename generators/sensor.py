@@ -38,6 +38,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from generators import exact
 from generators.checks import check_number
 from generators.seeds import standard_normal, stream_rng
 
@@ -127,7 +128,7 @@ class Sensor:
         gain = self.steps / white
         # Read and converter noise are independent normals, so one draw with the sum of the
         # variances has the same law as two.
-        readout = ((self.read_noise_e * gain).square() + self.adc_noise_dn**2).sqrt()
+        readout = exact.sqrt((self.read_noise_e * gain).square() + self.adc_noise_dn**2)
         dn = electrons * gain + readout * standard_normal(seeds, mosaic.shape[1:], "read").double()
         dn += self.row_noise_e * gain * self._row_offsets(mosaic.shape[2], seeds)
         dn = (dn + self.black_level_dn).round().clamp(0.0, 2.0**self.bits - 1.0)

@@ -29,6 +29,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from generators import exact
 from generators.base import Domain
 from generators.capture import CaptureMetadata, configuration_name, configurations_in_words
 from generators.checks import check_choice
@@ -101,8 +102,8 @@ class NLF(nn.Module):
 
     def levels(self) -> dict[str, NoiseLevel]:
         """Return beta1 and beta2 of each configuration."""
-        stored = torch.stack([self.beta1, self.beta2]).detach().double()
-        pairs = (_PACE * stored).exp().T.tolist()
+        stored = torch.stack([self.beta1, self.beta2]).detach().cpu().double()
+        pairs = exact.exp(_PACE * stored).T.tolist()
         return {
             name: NoiseLevel(*pair)
             for name, pair in zip(self.config.configurations, pairs, strict=True)

@@ -15,6 +15,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from generators import exact
 from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
 from generators.capture import CaptureMetadata
 from generators.checks import check_number, check_request
@@ -42,7 +43,7 @@ class NLFGenerator:
     """
 
     name = "nlf"
-    revision = 1
+    revision = 2
     accepts: Domain = "raw"
     gives: Domain = "raw"
     needs: frozenset[Need] = frozenset({"camera", "iso"})
@@ -99,11 +100,11 @@ class NLFGenerator:
         pairs = torch.tensor(levels, dtype=torch.float64)[:, :, None, None, None]
         beta1, beta2 = pairs.unbind(1)
         if self._model.config.distribution == "gaussian":
-            spread = (beta1 * clean.double().clamp_min(0.0) + beta2).sqrt()
+            spread = exact.sqrt(beta1 * clean.double().clamp_min(0.0) + beta2)
             noisy = clean + (spread * normal.double()).float()
         else:
             electrons = photon_counts(clean.double() / beta1, request.seeds, "photons")
-            noisy = (electrons * beta1 + beta2.sqrt() * normal.double()).float()
+            noisy = (electrons * beta1 + exact.sqrt(beta2) * normal.double()).float()
         device = request.context.clean.device
         return NoiseSample(
             clean=request.context.clean,

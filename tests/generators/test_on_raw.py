@@ -56,7 +56,7 @@ def test_kept_raw_has_the_variance_of_the_inner_generator(level: float) -> None:
 def test_the_clean_pair_is_the_photograph_seen_by_the_sensor_and_developed() -> None:
     asked = request(0.4)
     made = OnRaw(raw_noise(), **FIXED).sample(asked)
-    rendering = rendering_of(made.params[0])
+    rendering = rendering_of(made.params[:1])
     seen = mosaic(unprocess(asked.context.clean[:1], rendering))
     torch.testing.assert_close(made.clean[:1], develop(seen, rendering), rtol=0, atol=0)
     torch.testing.assert_close(made.clean, asked.context.clean, rtol=0, atol=2e-3)
