@@ -111,10 +111,11 @@ def _exp(x: Array) -> Array:
 def _log(x: Array) -> Array:
     # x = 2^k m with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh f with f = (m - 1) / (m + 1).
     bits = x.view(np.int64)
-    k = (bits - _SQRT_HALF_BITS) >> 52
-    m = (bits - (k << 52)).view(np.float64)
+    shift = (bits - _SQRT_HALF_BITS) >> 52
+    k, m = shift.astype(np.float64), (bits - (shift << 52)).view(np.float64)
     f = (m - 1.0) / (m + 1.0)
-    return k * _LN2_HIGH + (f * _series(_ARTANH, f * f) + k * _LN2_LOW)
+    logarithm: Array = k * _LN2_HIGH + (f * _series(_ARTANH, f * f) + k * _LN2_LOW)
+    return logarithm
 
 
 def _asin(x: Array) -> Array:

@@ -259,7 +259,8 @@ def _inverse(matrix: Tensor) -> Tensor:
     a, b, c = matrix
     cofactors = torch.stack([_cross(b, c), _cross(c, a), _cross(a, b)])
     determinant = a[0] * cofactors[0, 0] + a[1] * cofactors[0, 1] + a[2] * cofactors[0, 2]
-    return cofactors.T / determinant
+    inverse: Tensor = cofactors.T / determinant
+    return inverse
 
 
 def _cross(a: Tensor, b: Tensor) -> Tensor:
