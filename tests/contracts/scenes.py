@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.training.data.store import TrainingImage, TrainingStore
+from pipeline.training.data.store import TrainingStore
+from pipeline.training.data.training_image import TrainingImage
 
 
 def pair(

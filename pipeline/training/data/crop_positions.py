@@ -6,15 +6,11 @@ tells it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.pixels import Pixels, grey_levels
-
-if TYPE_CHECKING:
-    from pipeline.training.data.store import TrainingImage
+from pipeline.training.data.training_image import TrainingImage
 
 __all__ = ["GRID", "all_places", "allowed_places"]
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-import denoisers
 from pipeline.building.progress import Style, tell
 from pipeline.lock import run_lock
 from pipeline.manifest.models import TrainDenoiserManifest
@@ -18,32 +17,16 @@ from pipeline.training.engine.denoiser import DenoiserTask
 from pipeline.training.engine.events import training_log
 from pipeline.training.engine.loop import Progress, train
 from pipeline.training.jobs.denoiser_card import TrainedDenoiser, publish_denoiser
-from pipeline.training.jobs.denoiser_data import (
-    DenoisingBatches,
-    denoising_batches,
-    validation_batches,
-)
+from pipeline.training.jobs.denoiser_task import prepare_denoiser
+from pipeline.training.jobs.distributed import train_on_ray
 from pipeline.training.jobs.folder import page_writer, remember
 from pipeline.training.jobs.progress import TrainingDisplay, Watched
 from pipeline.training.jobs.schedule import loop_recipe
 
-__all__ = ["Prepared", "prepare_denoiser", "train_denoiser"]
+__all__ = ["train_denoiser"]
 
 # Keys that make a training no other one. Workers share the same batches.
 _WAYS = {"output", "report", "tensorboard", "workers", "address"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A training that could start.
-
-    Args:
-        task: What is trained.
-        data: On what.
-    """
-
-    task: DenoiserTask
-    data: DenoisingBatches
 
 
 def train_denoiser(
@@ -65,49 +48,6 @@ def train_denoiser(
     folder = Path(manifest.output.path).expanduser()
     with run_lock(str(folder)):
         return _train_in(folder, manifest, source=source, style=style)
-
-
-def prepare_denoiser(
-    manifest: TrainDenoiserManifest, *, share: range, validated: bool, device: torch.device
-) -> Prepared:
-    """Open the data and make the denoiser.
-
-    Args:
-        manifest: The training.
-        share: Which rows of each batch this process takes.
-        validated: Whether this process validates, if the manifest asks for it.
-        device: Where the denoiser is trained.
-
-    Raises:
-        ValueError: If the data or the parameters are not fit for training.
-        FileNotFoundError: If an input does not exist.
-    """
-    schedule, validation = manifest.schedule, manifest.validation
-    data = denoising_batches(manifest, share)
-    held_out = None
-    if validation is not None and validated:
-        held_out = validation_batches(manifest, data)
-    try:
-        denoiser = denoisers.create(
-            manifest.denoiser,
-            channels=data.batches.channels,
-            seed=manifest.seed,
-            **manifest.params,
-        )
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"params: {error}") from error
-    task = DenoiserTask(
-        denoiser.to(device),
-        data.batches,
-        loss=manifest.loss,
-        eps=manifest.charbonnier_eps,
-        device=device,
-        bf16=schedule.bf16,
-        domain=data.domain,
-        validation=held_out,
-        validation_batches=0 if validation is None else validation.batches,
-    )
-    return Prepared(task=task, data=data)
 
 
 def _train_in(
@@ -135,8 +75,6 @@ def _train_in(
             if manifest.report:
                 listeners.append(page_writer(_page(folder, manifest), style))
             if manifest.workers > 1:
-                from pipeline.training.jobs.distributed import train_on_ray
-
                 train_on_ray(manifest, folder, report=_each(listeners))
             started, before = time.perf_counter(), task.waited_s
             # After workers have finished this finds their checkpoint, and has nothing left to do.

@@ -29,6 +29,8 @@ from torch import Tensor, nn
 
 from pipeline.manifest.models import TrainDenoiserManifest
 from pipeline.training.engine.loop import Crew, Progress, train
+from pipeline.training.jobs.denoiser_task import prepare_denoiser
+from pipeline.training.jobs.schedule import loop_recipe
 
 __all__ = ["train_on_ray"]
 
@@ -103,9 +105,6 @@ def _work(config: dict[str, Any]) -> None:
     """Train one worker's share; runs in the worker's process."""
     from ray import train as ray_train
     from ray.train.torch import get_device
-
-    from pipeline.training.jobs.denoiser import prepare_denoiser
-    from pipeline.training.jobs.schedule import loop_recipe
 
     if Path(config["directory"]).is_dir():
         os.chdir(config["directory"])

@@ -21,7 +21,8 @@ from pipeline.sources import scan, scan_for_training
 from pipeline.sources.views import load_training_views
 from pipeline.training.data.batches import Batches, StoreBatches, views
 from pipeline.training.data.simulated import Device, SimulatedBatches
-from pipeline.training.data.store import TrainingImage, TrainingStore
+from pipeline.training.data.store import TrainingStore
+from pipeline.training.data.training_image import TrainingImage
 
 __all__ = ["Color", "check_held_out", "load_images", "make_batches", "pair_records"]
 

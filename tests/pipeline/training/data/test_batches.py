@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pipeline.training.data.batches import Augmentation, draw_batch
-from pipeline.training.data.store import TrainingImage, TrainingStore
+from pipeline.training.data.store import TrainingStore
+from pipeline.training.data.training_image import TrainingImage
 from tests.contracts.scenes import brighter, pair, store
 
 

@@ -11,7 +11,8 @@ import torch
 import generators
 from generators.training import DataUse, TrainingBatch
 from pipeline.training.data.simulated import Device, SimulatedBatches
-from pipeline.training.data.store import TrainingImage, TrainingStore
+from pipeline.training.data.store import TrainingStore
+from pipeline.training.data.training_image import TrainingImage
 
 WEAK, STRONG = 5.0, 20.0
 

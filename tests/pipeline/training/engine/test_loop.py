@@ -21,7 +21,8 @@ from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.naflow.training import NAFlowTask
 from pipeline.training.data.batches import StoreBatches
-from pipeline.training.data.store import TrainingImage, TrainingStore, write_store
+from pipeline.training.data.store import TrainingStore, write_store
+from pipeline.training.data.training_image import TrainingImage
 from pipeline.training.engine import loop
 from pipeline.training.engine.checkpoint import load_checkpoint
 from pipeline.training.engine.loop import Progress, Recipe, TrainingResult, learning_rate, train

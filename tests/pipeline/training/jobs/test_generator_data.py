@@ -12,7 +12,8 @@ from generators.base import Domain
 from generators.training import DataUse
 from pipeline.manifest.models import TrainingData
 from pipeline.training.data.batches import Batches
-from pipeline.training.data.store import TrainingImage, TrainingStore
+from pipeline.training.data.store import TrainingStore
+from pipeline.training.data.training_image import TrainingImage
 from pipeline.training.jobs.generator_data import check_held_out, make_batches
 
 AWGN = {"camera": "toy", "isos": [100, 200], "generator": "awgn", "params": {"sigma": 10}}
