@@ -22,6 +22,7 @@ import torch
 from denoisers.base import mirrored
 from generators.base import Domain, NoiseContext, NoiseRequest
 from generators.capture import CaptureMetadata
+from generators.sample_check import checked_sample
 from generators.seeds import standard_normal
 from pipeline.building.recipe import LoadedGenerator, load_generators
 from pipeline.images import read_pixels
@@ -160,8 +161,10 @@ class Generated(Condition):
             place(self.device)
         capture = CaptureMetadata(camera=(record.camera,), iso=(record.iso,))
         with torch.inference_mode():
-            sample = generator.sample(
-                NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=[seed])
+            sample = checked_sample(
+                generator,
+                NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=[seed]),
+                where=lambda _: record.uri,
             )
         # Four packed photosites to a value where a photograph becomes raw.
         halved = 2 if generator.accepts != generator.gives else 1

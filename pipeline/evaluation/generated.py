@@ -20,6 +20,7 @@ from torch import Tensor
 
 from generators.base import Domain, Likelihood, NoiseContext, NoiseGenerator, NoiseRequest
 from generators.capture import CaptureMetadata
+from generators.sample_check import checked_sample
 from generators.seeds import patch_seed, uniform
 from pipeline.evaluation.corpora import cell_of, unit
 from pipeline.evaluation.noise import Measured, NoiseMeasure
@@ -168,7 +169,7 @@ class GeneratorMeasure:
             reference_clean=context.clean if self.told else None,
         )
         with torch.inference_mode():
-            sample = self.generator.sample(request)
+            sample = checked_sample(self.generator, request, where=lambda i: _place(blocks[i]))
         if self.domain == "raw":
             base = _values(sample.clean)
             return _values(sample.noisy) - base, base
@@ -197,6 +198,10 @@ class GeneratorMeasure:
     def _seed(self, block: Block, *stream: str) -> int:
         place = (block.scene, str(block.y), str(block.x))
         return patch_seed(self.manifest.seed, "evaluate", *place, *stream)
+
+
+def _place(block: Block) -> str:
+    return f"{block.scene}, block at y {block.y}, x {block.x}"
 
 
 def _batch(images: list[np.ndarray]) -> Tensor:

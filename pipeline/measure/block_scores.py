@@ -26,6 +26,7 @@ from torch import Tensor
 
 from generators.base import NoiseContext, NoiseGenerator, NoiseRequest
 from generators.capture import CaptureMetadata
+from generators.sample_check import checked_sample
 from generators.seeds import patch_seed
 from pipeline.measure.blocks import PairBlock
 from pipeline.measure.metrics.akld import AkldMetric
@@ -135,7 +136,11 @@ def _score_group(
         reference_clean=clean if "reference" in generator.needs else None,
     )
     with torch.inference_mode():
-        sample = generator.sample(request)
+        sample = checked_sample(
+            generator,
+            request,
+            where=lambda i: f"{blocks[i].scene}, block at y {blocks[i].y}, x {blocks[i].x}",
+        )
     fakes = (_stored(sample.noisy) - _stored(sample.clean)) / 255.0
     return [_score(b, fake, convention) for b, fake in zip(blocks, fakes, strict=True)]
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from generators.base import NoiseContext, NoiseGenerator, NoiseRequest
 from generators.capture import CaptureMetadata
+from generators.sample_check import checked_sample
 from generators.seeds import patch_seed
 from pipeline.building.plan import PlannedShard, patch_id
 from pipeline.building.run import inline_stages, prepare, task_for
@@ -99,7 +100,9 @@ def add_noise(
             reference=None if example is None else _tensor(example[1]),
             reference_clean=None if example is None else _tensor(example[0]),
         )
-        noisy = generator.sample(request).noisy[0].permute(1, 2, 0).numpy()
+        part = f"the part at y {tile.window[0].start}, x {tile.window[1].start}"
+        sample = checked_sample(generator, request, where=[part].__getitem__)
+        noisy = sample.noisy[0].permute(1, 2, 0).numpy()
         if generator.gives != generator.accepts:
             return quantise(noisy, picture.dtype.name)  # type: ignore[arg-type]
         if result is None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from generators.base import NoiseContext, NoiseRequest, NoiseSample
 from generators.capture import CaptureMetadata
+from generators.sample_check import SampleError, checked_sample
 from generators.seeds import patch_seed
 from pipeline.building.plan import patch_id
 from pipeline.building.recipe import LoadedGenerator
@@ -109,23 +110,26 @@ class GenerateStage:
             iso=tuple(records[int(i)].iso for i in padded),
         )
         reference = None if cut.reference is None else to_unit_nchw(cut.reference[padded])
-        sample = one.generator.sample(
+        sample = checked_sample(
+            one.generator,
             NoiseRequest(
                 context=NoiseContext(clean=clean, capture=capture),
                 seeds=[seeds[int(i)] for i in padded],
                 reference=reference if "reference" in one.generator.needs else None,
                 reference_clean=clean if "reference" in one.generator.needs else None,
-            )
+            ),
+            name=one.spec.key,
+            where=lambda i: cut.task.where(int(cut.rows[padded[i]])),
         )
-        return self._rows(sample, len(chosen))
+        return self._rows(one.spec.key, sample, len(chosen))
 
     def _rows(
-        self, sample: NoiseSample, count: int
+        self, key: str, sample: NoiseSample, count: int
     ) -> list[tuple[NDArray[Any], NDArray[Any], str]]:
         clean = quantise(to_nhwc(sample.clean[:count].float()), self.encoding)
         noisy = quantise(to_nhwc(sample.noisy[:count].float()), self.encoding)
         params = [dict(sample.params[i]) if sample.params else {} for i in range(count)]
-        texts = [json.dumps(values, sort_keys=True, ensure_ascii=False) for values in params]
+        texts = [_json(key, values) for values in params]
         return list(zip(clean, noisy, texts, strict=True))
 
     def _columns(
@@ -161,3 +165,13 @@ class GenerateStage:
             "noise_std": noise_std(clean, noisy),
             "domain": [by_key[key].generator.gives for key in keys],
         }
+
+
+def _json(key: str, values: dict[str, Any]) -> str:
+    try:
+        return json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SampleError(
+            f"generator '{key}' gave params that are no finite JSON values: {values!r} ({error}). "
+            "Give numbers and texts only."
+        ) from None

@@ -34,6 +34,12 @@ class CutTask:
     records: Sequence[ImageRecord]
     limits: dict[str, AuditLimits]
 
+    def where(self, row: int) -> str:
+        """Return in words which patch a planned row is: the photograph, and the place in it."""
+        shard = self.shard
+        uri = self.records[int(shard.image[row])].uri
+        return f"{uri}, patch at y {shard.y[row]}, x {shard.x[row]}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CutShard:

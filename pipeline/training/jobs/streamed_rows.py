@@ -20,6 +20,7 @@ from torch import Tensor
 
 from generators.base import Domain, NoiseContext, NoiseRequest, NoiseSample
 from generators.capture import CaptureMetadata
+from generators.sample_check import checked_sample
 from generators.seeds import patch_seed
 from generators.training import TrainingBatch
 from pipeline.building.plan import PlannedShard
@@ -164,13 +165,16 @@ class StreamedRows:
             camera=tuple(record.camera for record in records),
             iso=tuple(record.iso for record in records),
         )
-        return one.generator.sample(
+        return checked_sample(
+            one.generator,
             NoiseRequest(
                 context=NoiseContext(clean=clean, capture=capture),
                 seeds=seeds,
                 reference=torch.stack([to_unit_nchw(one) for one in reference]) if asks else None,
                 reference_clean=clean if asks else None,
-            )
+            ),
+            name=one.spec.key,
+            where=lambda i: kept[i][0].task.where(kept[i][1]),
         )
 
     def _stored(self, images: Tensor) -> NDArray[Any]:

@@ -19,6 +19,9 @@ import pytest
 
 import pipeline.building.finish as finish_module
 import pipeline.building.run as build_module
+from generators.base import NoiseRequest, NoiseSample
+from generators.parametric import AWGN
+from generators.sample_check import SampleError
 from pipeline.building.reject_budget import RejectBudgetError
 from pipeline.building.resume import ManifestChangedError, NotACorpusError
 from pipeline.building.run import Result, build
@@ -270,6 +273,32 @@ def test_an_interrupt_keeps_the_finished_shards(
             made(manifest)
     assert not (root(manifest) / "corpus.json").exists()
     assert made(manifest).made == 9 - 4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_stops_the_run_and_the_next_one_goes_on(
+    corpus_manifest: Make, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    manifest = corpus_manifest()
+    original, calls = AWGN.sample, 0
+
+    def faulty(self: AWGN, request: NoiseRequest) -> NoiseSample:
+        nonlocal calls
+        calls += 1
+        sample = original(self, request)
+        if calls == 8:
+            sample.noisy[0, 0, 3, 4] = value
+        return sample
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AWGN, "sample", faulty)
+        with pytest.raises(SampleError, match=rf"made {value} at y 3, x 4.*\.png, patch at y "):
+            made(manifest)
+    there = len(list((root(manifest) / "_records").glob("train-*.json")))
+    assert not (root(manifest) / "corpus.json").exists()
+    result = made(manifest)
+    assert 0 < there == len(result.index.shards) - result.made
+    assert verify(manifest.output.path, deep=True).problems == []
 
 
 def test_another_manifest_is_refused_with_what_differs_and_nothing_is_touched(

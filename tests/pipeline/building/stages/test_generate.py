@@ -15,6 +15,7 @@ from generators.base import NoiseRequest, NoiseSample
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.naflow.sampling import NAFlowGenerator
+from generators.sample_check import SampleError
 from generators.seeds import patch_seed, standard_normal
 from pipeline.building.plan import PlannedShard, patch_id
 from pipeline.building.run import Prepared, inline_stages, prepare, task_for
@@ -182,3 +183,40 @@ def test_pixels_are_stored_in_the_manifests_encoding(corpus_manifest: Make, enco
     manifest = corpus_manifest(output={"rows_per_shard": 1000, "encoding": encoding})
     result = made(prepare(manifest), range(4))
     assert result.clean.dtype == result.noisy.dtype == np.dtype(encoding)
+
+
+@dataclass
+class Poisoned(Witness):
+    """Like Witness, but one value of the patch of one seed is not finite, or a param no JSON."""
+
+    seed: int = 0
+    value: float = float("nan")
+    params: Any = None
+
+    def sample(self, request: NoiseRequest) -> NoiseSample:
+        sample = super().sample(request)
+        for row, seed in enumerate(request.seeds):
+            if seed == self.seed:
+                sample.noisy[row, 0, 2, 3] = self.value
+        return replace(sample, params=[self.params] * len(request.seeds) if self.params else ())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_no_value_that_is_not_finite_is_ever_stored(ready: Prepared, value: float) -> None:
+    plain = made(with_generators(ready, [Witness(), Witness()]), range(9))
+    seeds, columns = plain.columns["seed"], plain.columns
+    with pytest.raises(SampleError) as caught:
+        made(with_generators(ready, [Poisoned(seed=seeds[6], value=value), Witness()]), range(9))
+    for words in (
+        f"generator '{ready.loaded[0].spec.key}'",
+        f"made {value} at y 2, x 3",
+        f"{columns['source_uri'][6]}, patch at y {columns['crop_y'][6]}, x {columns['crop_x'][6]}",
+    ):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("params", [{"sigma": float("nan")}, {"sigma": object()}])
+def test_params_that_are_no_json_are_told(ready: Prepared, params: dict[str, Any]) -> None:
+    faulty = with_generators(ready, [Poisoned(params=params), Witness()])
+    with pytest.raises(SampleError, match="no finite JSON values"):
+        made(faulty, range(9))
