@@ -25,6 +25,8 @@ SOURCES = Registry(
         "photographs": "pipeline.manifest.sources:PhotographsSource",
         "sidd": "pipeline.manifest.sources:SiddSource",
     },
+    needs=("model_fields", "scan"),
+    base="pipeline.manifest.source_base.SourceBase",
 )
 
 FORMATS = Registry(

@@ -63,7 +63,7 @@ def schema() -> None:
     """Print the JSON Schema of manifests, for editors."""
     from pipeline.manifest.schema import schema_text
 
-    click.echo(schema_text(), nl=False)
+    click.echo(schema_text(plug_ins=True), nl=False)
 
 
 @click.command(short_help="Check that this machine can run noisemill.")

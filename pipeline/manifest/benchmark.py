@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.manifest.base import Filled, Model, Positive
-from pipeline.manifest.corpus import GeneratorSpec, Patches, Resources
+from pipeline.manifest.corpus import GeneratorSpec, Patches, Resources, check_labels
 from pipeline.manifest.denoising import DenoisingSchedule
+from pipeline.manifest.names import DenoiserName
 from pipeline.manifest.sources import Source
 from pipeline.manifest.training import TrainingOutput
 from pipeline.storage import file_stem
@@ -60,7 +61,7 @@ class BenchmarkTest(BenchmarkPhotographs):
 class CandidateDenoiser(Model):
     """The denoiser that is trained on each noise, always the same."""
 
-    name: Literal["dncnn", "unet"] = Field(default="dncnn", description="Which network.")
+    name: DenoiserName = Field(default="dncnn", description="Which network.")
     params: dict[str, Any] = Field(default_factory=dict, description="The network's arrangement.")
     loss: Literal["l1", "l2", "charbonnier"] = Field(
         default="l2", description="Distance to the clean image."
@@ -153,14 +154,13 @@ class BenchmarkManifest(Model):
     @field_validator("generators")
     @classmethod
     def _names_are_free(cls, generators: list[GeneratorSpec]) -> list[GeneratorSpec]:
+        check_labels(generators)
         keys = [spec.key for spec in generators]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
         taken = sorted(set(keys) & set(RESERVED))
-        if twice or taken:
+        if taken:
             raise ValueError(
-                f"{', '.join(twice or taken)}: "
-                + ("named twice" if twice else "the name of a row that is always there")
-                + "; give each generator its own `label`"
+                f"{', '.join(taken)}: the name of a row that is always there; give the generator "
+                "another `label`"
             )
         _check_files([*RESERVED, *keys])
         return generators

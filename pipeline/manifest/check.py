@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-import generators
-from pipeline.manifest.mistakes import KeyPath, Mistake, closest, show
+from pipeline.manifest.corpus import GeneratorSpec
+from pipeline.manifest.mistakes import KeyPath, Mistake, closest, dotted, show
 from pipeline.manifest.models import Manifest
+from pipeline.manifest.names import Named
 from pipeline.manifest.shapes import Shape, Spot, describe, locate, shape_of
 from pipeline.manifest.tree import Tree
 
@@ -43,6 +44,8 @@ class _Check:
         self.root = shape_of(Manifest)
         self.data = copy.deepcopy(tree.data)
         self.mistakes = [*tree.mistakes, *(m for at in tree.broken.values() for m in at)]
+        # Names by registry: asking what is installed reads files.
+        self.known: dict[str, tuple[str, ...]] = {}
         # Places whose mistake is known: what pydantic says there (or below) is only its echo.
         self.settled: set[KeyPath] = set(tree.broken)
 
@@ -51,7 +54,6 @@ class _Check:
             self._tell((), f"found {show(self.data)}", expected=f"expected {describe(self.root)}")
             return None, self.mistakes
         self._walk(self.root, self.data, ())
-        self._check_generators()
         manifest, errors = self._validate()
         for error in errors:
             self._translate(error)
@@ -94,12 +96,16 @@ class _Check:
             # Pydantic reads `true` as the number 1, which turns a slip into a run with seed 1.
             self._tell(path, f"found {show(value)}", expected=f"expected {describe(shape)}")
             self.settled.add(path)
+        elif isinstance(value, str) and shape.named and shape.tag is None:
+            self._check_name(shape.named, value, path)
         elif isinstance(value, dict):
             model = shape.model if shape.tag is None else self._choose(shape, value, path)
             for key, field in model.model_fields.items() if model else ():
                 if key in value:
                     self._walk(shape_of(field), value[key], (*path, key))
         elif isinstance(value, list):
+            if (inner := shape.item(0)) is not None and inner.model is GeneratorSpec:
+                self._check_labels(value, path)
             for index, item in enumerate(value):
                 if (inner := shape.item(index)) is not None:
                     self._walk(inner, item, (*path, index))
@@ -108,11 +114,17 @@ class _Check:
         """Return the model that a mapping's tag names, or the likeliest one after telling so."""
         key, models = str(shape.tag), shape.by_tag
         tag = value.get(key)
-        if isinstance(tag, str) and tag in models:
-            return models[tag]
-        allowed = ", ".join(models)
         at = (*path, key)
-        guess = closest(tag, list(models)) if isinstance(tag, str) else None
+        try:
+            if isinstance(tag, str) and (model := shape.model_of(tag)) is not None:
+                return model
+            tags = shape.tags
+        except ValueError as error:  # A plug-in is broken, or two claim one name.
+            self._tell(at, str(error))
+            self.settled.add(path)
+            return None
+        allowed = ", ".join(tags)
+        guess = closest(tag, tags) if isinstance(tag, str) else None
         if key not in value:
             self._tell(at, f"missing key '{key}'", expected=f"expected one of {allowed}")
         elif not self._is_settled(at):
@@ -123,41 +135,43 @@ class _Check:
         if guess is None:
             return None
         value[key] = guess
-        return models[guess]
+        return shape.model_of(guess)
 
-    def _check_generators(self) -> None:
-        """Find unknown generators and repeated labels, whatever else is wrong with the list."""
-        listed = self.data.get("generators")
-        if self.data.get("kind") not in ("corpus", "evaluate") or not isinstance(listed, list):
-            return
+    def _check_labels(self, specs: list[Any], path: KeyPath) -> None:
+        """Find generators of one name, whatever else is wrong with the list."""
         first: dict[str, int] = {}
-        for index, spec in enumerate(listed):
-            if not isinstance(spec, dict) or self._is_settled(("generators", index)):
+        for index, spec in enumerate(specs):
+            if not isinstance(spec, dict) or self._is_settled((*path, index)):
                 continue
             name, label = spec.get("name"), spec.get("label")
-            if isinstance(name, str) and name.strip():
-                self._check_generator_name(("generators", index, "name"), name)
             key = label or name
             if isinstance(key, str) and key.strip() and first.setdefault(key, index) != index:
                 self._tell(
-                    ("generators", index, "label" if label else "name"),
-                    f"{show(key)} is the name of generators.{first[key]} too",
+                    (*path, index, "label" if label else "name"),
+                    f"{show(key)} is the name of {dotted(path)}.{first[key]} too",
                     hint="give each its own `label`",
                 )
 
-    def _check_generator_name(self, path: KeyPath, name: str) -> None:
+    def _check_name(self, named: Named, name: str, path: KeyPath) -> None:
+        """Find a name that its registry does not know."""
+        if not name.strip() or self._is_settled(path):
+            return
+        registry = named.registry
         try:
-            known = generators.names()
-        except ValueError as error:  # Two installed generators claim one name.
+            known = self.known.get(registry.group) or registry.names()
+            self.known[registry.group] = known
+            if name in known and named.allows(name):
+                return
+        except ValueError as error:  # A plug-in is broken, or two claim one name.
             self._tell(path, str(error))
             return
-        if name in known or self._is_settled(path):
-            return
-        guess = closest(name, known)
+        allowed = named.names()
+        guess = None if name in known else closest(name, allowed)
+        what = f"{registry.kind} {show(name)}"
         self._tell(
             path,
-            f"unknown generator {show(name)}",
-            expected=f"allowed: {', '.join(known)}",
+            f"{what} cannot be used here" if name in known else f"unknown {what}",
+            expected=f"allowed: {', '.join(allowed)}",
             hint=f"did you mean '{guess}'?" if guess else "",
         )
 

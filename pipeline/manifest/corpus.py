@@ -8,7 +8,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.manifest.base import Filled, Fraction, Model, Positive
-from pipeline.manifest.sources import Source, Splits
+from pipeline.manifest.names import FormatName, GeneratorName
+from pipeline.manifest.source_base import Splits
+from pipeline.manifest.sources import Source
 from pipeline.manifest.values import parse_bytes
 from pipeline.pixels import Color, SampleType
 
@@ -20,6 +22,7 @@ __all__ = [
     "Patches",
     "Resources",
     "Unprocess",
+    "check_labels",
 ]
 
 
@@ -71,7 +74,7 @@ class Unprocess(Model):
 class GeneratorSpec(Model):
     """One noise generator and its parameters."""
 
-    name: Filled = Field(description="Registry name; `noisemill models` lists them.")
+    name: GeneratorName = Field(description="Registry name; `noisemill models` lists them.")
     label: Filled | None = Field(
         default=None, description="Name in rows and reports; the registry name if absent."
     )
@@ -97,11 +100,27 @@ class GeneratorSpec(Model):
         return self.label or self.name
 
 
+def check_labels(specs: list[GeneratorSpec] | None) -> None:
+    """Refuse two generators of one name.
+
+    Raises:
+        PydanticCustomError: ``repeated_label``, which the check of a manifest tells by its lines.
+    """
+    keys = [spec.key for spec in specs or ()]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise PydanticCustomError(
+            "repeated_label",
+            "generators {twice} appear twice; give each its own `label`",
+            {"twice": ", ".join(twice)},
+        )
+
+
 class Output(Model):
     """Where the corpus goes and how its shards look."""
 
     path: Filled = Field(description="Folder or fsspec URL of the corpus.")
-    formats: list[Literal["hdf5", "parquet"]] = Field(
+    formats: list[FormatName] = Field(
         default=["hdf5", "parquet"],
         min_length=1,
         description="Which files to write; the pixels are the same in both.",
@@ -140,7 +159,11 @@ class Output(Model):
 
 
 class Resources(Model):
-    """What the run may use. Nothing here changes a pixel except `batch_size` and `threads`."""
+    """What the run may use. Of these `precision`, `batch_size` and `threads` change pixels.
+
+    The last two change them where a network's sums depend on how they are split; parametric noise
+    never depends on them.
+    """
 
     address: str | None = Field(default=None, description="Ray address; a local cluster if absent.")
     actors: Positive | None = Field(
@@ -198,12 +221,5 @@ class CorpusManifest(Model):
     @field_validator("generators")
     @classmethod
     def _labels_differ(cls, generators: list[GeneratorSpec]) -> list[GeneratorSpec]:
-        keys = [spec.key for spec in generators]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise PydanticCustomError(
-                "repeated_label",
-                "generators {twice} appear twice; give each its own `label`",
-                {"twice": ", ".join(twice)},
-            )
+        check_labels(generators)
         return generators

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.manifest.base import Filled, Model, Positive, Split
+from pipeline.manifest.names import DenoiserName, FormatName
 from pipeline.manifest.sources import Source
 from pipeline.manifest.training import Device, Schedule, TrainingOutput, Validation
 from pipeline.manifest.values import parse_bytes
@@ -70,7 +71,7 @@ class DenoisingInput(Model):
     split: Split | None = Field(
         default="train", description="Of a corpus or stream: rows of this split only; null for all."
     )
-    format: Literal["hdf5", "parquet"] | None = Field(
+    format: FormatName | None = Field(
         default=None, description="Of a corpus: which format to read; HDF5 if it has both."
     )
     weight: float = Field(
@@ -149,7 +150,7 @@ class TrainDenoiserManifest(Model):
     kind: Literal["train-denoiser"] = Field(description="Trains a denoiser.")
     name: Filled = Field(description="Name of the weights.")
     seed: int = Field(default=0, ge=0, description="Every random choice follows from it.")
-    denoiser: Literal["dncnn", "unet"] = Field(default="dncnn", description="Which network.")
+    denoiser: DenoiserName = Field(default="dncnn", description="Which network.")
     params: dict[str, Any] = Field(default_factory=dict, description="The network's arrangement.")
     loss: Literal["l1", "l2", "charbonnier", "noise2noise"] = Field(
         default="l2",

@@ -6,10 +6,9 @@ from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
 
 from pipeline.manifest.base import Filled, Model, Positive, Split
-from pipeline.manifest.corpus import GeneratorSpec
+from pipeline.manifest.corpus import GeneratorSpec, check_labels
 from pipeline.manifest.sources import Source
 from pipeline.pixels import Color
 
@@ -128,10 +127,7 @@ class EvaluationData(Model):
     @field_validator("noise")
     @classmethod
     def _noise_keys(cls, noise: list[GeneratorSpec] | None) -> list[GeneratorSpec] | None:
-        keys = [spec.key for spec in noise or ()]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} names two noises; give each its own `label`")
+        check_labels(noise)
         return noise
 
 
@@ -218,10 +214,7 @@ class EvaluateManifest(Model):
     @field_validator("generators")
     @classmethod
     def _generator_keys(cls, generators: list[GeneratorSpec] | None) -> list[GeneratorSpec] | None:
-        keys = [spec.key for spec in generators or ()]
-        if len(set(keys)) != len(keys):
-            # Told with its place by the manifest's check, like that of a corpus.
-            raise PydanticCustomError("repeated_label", "two generators have one name")
+        check_labels(generators)
         return generators
 
     @field_validator("denoisers")

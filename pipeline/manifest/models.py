@@ -34,8 +34,8 @@ from pipeline.manifest.evaluation import (
     EvaluateManifest,
     EvaluationData,
 )
+from pipeline.manifest.source_base import AuditLimits, SourceBase, Splits
 from pipeline.manifest.sources import (
-    AuditLimits,
     CorpusSource,
     ImagesSource,
     MosaicsSource,
@@ -44,8 +44,6 @@ from pipeline.manifest.sources import (
     PhotographsSource,
     SiddSource,
     Source,
-    SourceBase,
-    Splits,
 )
 from pipeline.manifest.training import (
     Device,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 from pipeline.manifest.check import manifest_adapter
+from pipeline.manifest.names import with_plug_ins
 
 __all__ = ["SCHEMA_ID", "json_schema", "schema_text"]
 
@@ -20,13 +22,20 @@ _EXPRESSION = {
 }
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema(*, plug_ins: bool = False) -> dict[str, Any]:
     """Return the schema of all kinds of manifest, JSON Schema draft 2020-12.
 
     It describes the file before expansion, so numbers, truth values and choices may also be
     environment expressions, except under keys that tell kinds of mapping apart.
+
+    Args:
+        plug_ins: Whether to list what other distributions add on this machine, too.
+
+    Raises:
+        ValueError: If two distributions give one name, or a plug-in source cannot be imported.
     """
-    schema = manifest_adapter().json_schema()
+    with with_plug_ins() if plug_ins else nullcontext():
+        schema = manifest_adapter().json_schema()
     definitions = schema.pop("$defs")
     for definition in definitions.values():
         _allow_expressions(definition["properties"])
@@ -40,9 +49,9 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def schema_text() -> str:
+def schema_text(*, plug_ins: bool = False) -> str:
     """Return the schema as the text of a file, ending with a line break."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(json_schema(plug_ins=plug_ins), indent=2, ensure_ascii=False) + "\n"
 
 
 def _allow_expressions(properties: dict[str, Any]) -> None:

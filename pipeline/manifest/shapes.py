@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pipeline.manifest.mistakes import KeyPath
+from pipeline.manifest.names import Named
 
 __all__ = ["Shape", "Spot", "describe", "locate", "shape_of"]
 
@@ -25,11 +26,13 @@ class Shape:
         members: The types allowed, without ``None``.
         bounds: Limits of a value: ``gt``, ``ge``, ``lt``, ``le``, ``min_length``, ``pattern``.
         tag: Name of the key that tells the members apart, for a union of models.
+        named: Registry of the texts that may stand here, or of the tags of further models.
     """
 
     members: tuple[Any, ...]
     bounds: dict[str, Any]
     tag: str | None = None
+    named: Named | None = None
 
     @property
     def model(self) -> type[BaseModel] | None:
@@ -46,8 +49,30 @@ class Shape:
         return {tag: model for model, literal in fields for tag in get_args(literal)}
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of a union of models, those of plug-ins included.
+
+        Raises:
+            ValueError: If two distributions give one tag.
+        """
+        return tuple(dict.fromkeys([*self.by_tag, *(self.named.names() if self.named else ())]))
+
+    def model_of(self, tag: str) -> type[BaseModel] | None:
+        """Return the model of a tag, ``None`` where there is none.
+
+        Raises:
+            ValueError: If it is a plug-in's and cannot be imported.
+        """
+        if tag in self.by_tag or self.tag is None or self.named is None:
+            return self.by_tag.get(tag)
+        model: type[BaseModel] | None = self.named.load(tag) if self.named.allows(tag) else None
+        return model
+
+    @property
     def choices(self) -> tuple[str, ...]:
         """The texts allowed here, or nothing where it is not a choice among texts."""
+        if self.named is not None:
+            return self.named.names()
         literals = [member for member in self.members if get_origin(member) is Literal]
         return tuple(str(choice) for literal in literals for choice in get_args(literal))
 
@@ -90,7 +115,9 @@ def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
         return shape_of(annotation.annotation, [*annotation.metadata, annotation])
     bounds: dict[str, Any] = {}
     tag: str | None = None
+    named: Named | None = None
     for entry in metadata:
+        named = entry if isinstance(entry, Named) else named
         bounds |= {
             name: bound for name in _BOUNDS if (bound := getattr(entry, name, None)) is not None
         }
@@ -100,7 +127,8 @@ def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
     if get_origin(annotation) is Annotated:
         inner, *extra = get_args(annotation)
         deeper = shape_of(inner, extra)
-        return Shape(deeper.members, {**deeper.bounds, **bounds}, deeper.tag or tag)
+        bounds = {**deeper.bounds, **bounds}
+        return Shape(deeper.members, bounds, deeper.tag or tag, deeper.named or named)
     if get_origin(annotation) in (Union, types.UnionType):
         members: list[Any] = []
         for argument in get_args(annotation):
@@ -108,8 +136,9 @@ def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
                 deeper = shape_of(argument)
                 members += deeper.members
                 bounds = {**deeper.bounds, **bounds}
-        return Shape(tuple(members), bounds, tag)
-    return Shape((annotation,), bounds, tag)
+                named = deeper.named or named
+        return Shape(tuple(members), bounds, tag, named)
+    return Shape((annotation,), bounds, tag, named)
 
 
 def locate(root: Shape, loc: Sequence[str | int]) -> Spot:
@@ -126,8 +155,8 @@ def locate(root: Shape, loc: Sequence[str | int]) -> Spot:
     for part in loc:
         if shape is None:
             path = (*path, part)
-        elif str(part) in shape.by_tag:
-            chosen, shape = shape, Shape((shape.by_tag[str(part)],), {})
+        elif (model := shape.model_of(str(part))) is not None:
+            chosen, shape = shape, Shape((model,), {})
         elif shape.model is not None:
             owner, union, chosen = shape.model, chosen, None
             path = (*path, part)
@@ -146,7 +175,9 @@ def describe(shape: Shape) -> str:
         'a list of: one of hdf5, parquet'
     """
     if shape.tag is not None:
-        return f"a mapping with '{shape.tag}' one of {', '.join(shape.by_tag)}"
+        return f"a mapping with '{shape.tag}' one of {', '.join(shape.tags)}"
+    if shape.named is not None:
+        return f"one of {', '.join(shape.choices)}"
     return " or ".join(dict.fromkeys(_describe(member, shape.bounds) for member in shape.members))
 
 

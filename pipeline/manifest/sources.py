@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.manifest.base import Filled, Fraction, Model, Positive, Split
+from pipeline.kinds import SOURCES
+from pipeline.manifest.base import Filled, Positive, Split
+from pipeline.manifest.source_base import AuditLimits, PlugInSources, SourceBase
 
 __all__ = [
-    "AuditLimits",
     "CorpusSource",
     "ImagesSource",
     "MosaicsSource",
@@ -19,47 +20,13 @@ __all__ = [
     "PhotographsSource",
     "SiddSource",
     "Source",
-    "SourceBase",
-    "Splits",
 ]
-
-
-class AuditLimits(Model):
-    """Thresholds of the pair audit; a pair or a patch beyond one is rejected."""
-
-    max_offset: float | None = Field(
-        default=None,
-        gt=0,
-        description="Largest |mean(noisy - clean)| of a patch, in grey levels of 255.",
-    )
-    max_shift: float | None = Field(
-        default=None, gt=0, description="Largest misalignment of a pair, in pixels."
-    )
-    max_clipped: Fraction | None = Field(
-        default=None,
-        description="Largest fraction of samples at black or white in the noisy patch.",
-    )
-    max_noise: float | None = Field(
-        default=None,
-        gt=0,
-        description="Largest noise standard deviation of a patch, in grey levels of 255.",
-    )
-
-
-class SourceBase(Model):
-    """What all sources share."""
-
-    label: Filled | None = Field(
-        default=None, description="Name of this source in reports; its type if absent."
-    )
-    license: str | None = Field(
-        default=None, description="Licence of the photographs; carried into the corpus."
-    )
 
 
 class PhotographsSource(SourceBase):
     """The photographs that come with scikit-image, checked by hash; public domain or CC0."""
 
+    scanner: ClassVar[str] = "pipeline.sources.photographs:scan_photographs"
     type: Literal["photographs"] = Field(description="Photographs bundled with scikit-image.")
     names: list[Literal["astronaut", "coffee", "chelsea", "rocket"]] = Field(
         default=["astronaut", "coffee", "chelsea", "rocket"],
@@ -72,6 +39,7 @@ class PhotographsSource(SourceBase):
 class ImagesSource(SourceBase):
     """A folder of clean photographs."""
 
+    scanner: ClassVar[str] = "pipeline.sources.images:scan_images"
     type: Literal["images"] = Field(description="A folder of clean photographs.")
     path: Filled = Field(
         description="Folder or fsspec URL; relative paths start at the working directory."
@@ -109,6 +77,7 @@ class ImagesSource(SourceBase):
 class PairsSource(SourceBase):
     """Clean/noisy pairs, by a metadata CSV or by two globs that give equally many files."""
 
+    scanner: ClassVar[str] = "pipeline.sources.pairs:scan_pairs"
     type: Literal["pairs"] = Field(description="Clean photographs with a noisy partner each.")
     path: Filled = Field(description="Folder or fsspec URL that file names are relative to.")
     metadata: Filled | None = Field(
@@ -154,6 +123,7 @@ class PairsSource(SourceBase):
 class CorpusSource(SourceBase):
     """The images of an existing noisemill corpus."""
 
+    scanner: ClassVar[str] = "pipeline.sources.corpus:scan_corpus"
     type: Literal["corpus"] = Field(description="An existing noisemill corpus.")
     path: Filled = Field(description="Folder or URL with a corpus.json.")
     only: list[Split] | None = Field(
@@ -167,6 +137,7 @@ class CorpusSource(SourceBase):
 class SiddSource(SourceBase):
     """The smartphone image denoising data set (SIDD), in one of its published layouts."""
 
+    scanner: ClassVar[str] = "pipeline.sources.sidd:scan_sidd"
     type: Literal["sidd"] = Field(description="SIDD, sRGB or raw.")
     path: Filled = Field(description="Folder or fsspec URL of the data set.")
     layout: Literal["small", "medium", "full", "validation", "benchmark"] = Field(
@@ -236,6 +207,7 @@ class SiddSource(SourceBase):
 class MosaicsSource(SourceBase):
     """Raw files: DNG, or 16-bit PNG and TIFF mosaics with a sidecar that says how to read them."""
 
+    scanner: ClassVar[str] = "pipeline.sources.mosaics:scan_mosaics"
     type: Literal["mosaics"] = Field(description="DNG files, or PNG and TIFF mosaics.")
     path: Filled = Field(description="Folder or fsspec URL that file names are relative to.")
     pattern: Filled | None = Field(
@@ -279,6 +251,7 @@ class MosaicsSource(SourceBase):
 class NoisyPairsSource(SourceBase):
     """Pairs of noisy photographs of one scene with independent noise, without a clean one."""
 
+    scanner: ClassVar[str] = "pipeline.sources.noisy_pairs:scan_noisy_pairs"
     type: Literal["noisy-pairs"] = Field(description="Two noisy photographs of each scene.")
     path: Filled = Field(description="Folder or fsspec URL that file names are relative to.")
     first: Filled = Field(
@@ -303,23 +276,5 @@ Source = Annotated[
     | MosaicsSource
     | NoisyPairsSource,
     Field(discriminator="type"),
+    PlugInSources(SOURCES),
 ]
-
-
-class Splits(Model):
-    """How scenes without a split of their own are divided, by a hash of the scene."""
-
-    train: Fraction = Field(default=1.0, description="Share of the scenes used for training.")
-    val: Fraction = Field(default=0.0, description="Share of the scenes used for validation.")
-    test: Fraction = Field(
-        default=0.0, validate_default=True, description="Share of the scenes used for testing."
-    )
-
-    @field_validator("test")
-    @classmethod
-    def _sum_to_one(cls, test: float, info: ValidationInfo) -> float:
-        if "train" in info.data and "val" in info.data:
-            total = info.data["train"] + info.data["val"] + test
-            if abs(total - 1.0) > 1e-6:
-                raise ValueError(f"train + val + test must be 1; they are {total:g}")
-        return test

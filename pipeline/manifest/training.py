@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-import generators
 from pipeline.manifest.base import Filled, Model, Positive
+from pipeline.manifest.names import GeneratorName, TrainingName
 from pipeline.manifest.sources import Source
 
 __all__ = [
@@ -28,7 +27,9 @@ class Device(Model):
 
     camera: Filled = Field(description="The camera's name in the trained model.")
     isos: list[Positive] = Field(min_length=1, description="The ISO speeds it shoots at.")
-    generator: Filled = Field(default="camera", description="Registry name of the generator.")
+    generator: GeneratorName = Field(
+        default="camera", description="Registry name of the generator."
+    )
     weights: Filled | None = Field(
         default=None, description="Bundled weights by name, or a .safetensors file."
     )
@@ -138,11 +139,7 @@ class TrainGeneratorManifest(Model):
     kind: Literal["train-generator"] = Field(description="Trains a noise generator.")
     name: Filled = Field(description="Name of the weights.")
     seed: int = Field(default=0, ge=0, description="Every random choice follows from it.")
-    model: Filled = Field(
-        default="naflow",
-        description="Which model, by which objective.",
-        json_schema_extra={"enum": list(generators.trainable())},
-    )
+    model: TrainingName = Field(default="naflow", description="Which model, by which objective.")
     params: dict[str, Any] = Field(default_factory=dict, description="The model's own parameters.")
     data: TrainingData = Field(description="What the generator is trained on.")
     validation: Validation | None = Field(
@@ -163,15 +160,3 @@ class TrainGeneratorManifest(Model):
     license: str = Field(
         default="unspecified", description="Licence of the weights, for their card."
     )
-
-    @field_validator("model")
-    @classmethod
-    def _known_model(cls, model: str) -> str:
-        known = generators.trainable()
-        if model not in known:
-            close = difflib.get_close_matches(model, known, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise ValueError(
-                f"there is no training of '{model}'; there are {', '.join(known)}{hint}"
-            )
-        return model

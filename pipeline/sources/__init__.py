@@ -7,27 +7,10 @@ input that was refused what is wrong with it.
 from collections.abc import Sequence
 
 from pipeline.images import display
-from pipeline.manifest.models import (
-    CorpusSource,
-    ImagesSource,
-    MosaicsSource,
-    NoisyPairsSource,
-    PairsSource,
-    PhotographsSource,
-    SiddSource,
-    Source,
-    Splits,
-)
+from pipeline.manifest.models import Source, Splits
 from pipeline.records import ImageRecord
 from pipeline.sources.ancestry import photographs_behind, photographs_of
 from pipeline.sources.base import Scan, duplicate
-from pipeline.sources.corpus import scan_corpus
-from pipeline.sources.images import scan_images
-from pipeline.sources.mosaics import scan_mosaics
-from pipeline.sources.noisy_pairs import scan_noisy_pairs
-from pipeline.sources.pairs import scan_pairs
-from pipeline.sources.photographs import scan_photographs
-from pipeline.sources.sidd import scan_sidd
 from pipeline.sources.splits import split_of
 from pipeline.sources.views import load_training_views
 
@@ -82,7 +65,7 @@ def scan_for_training(sources: Sequence[Source], splits: Splits) -> Scan:
     by_id: dict[str, ImageRecord] = {}
     by_content: dict[str, ImageRecord] = {}
     for source in sources:
-        found = _scan_one(source, splits)
+        found: Scan = source.scan(splits)
         total.rejects.extend(found.rejects)
         for record in found.records:
             other = by_content.setdefault(record.sha256, record)
@@ -97,21 +80,3 @@ def scan_for_training(sources: Sequence[Source], splits: Splits) -> Scan:
             else:
                 total.rejects.append(duplicate(record.uri, first.uri))
     return total
-
-
-def _scan_one(source: Source, splits: Splits) -> Scan:
-    if isinstance(source, PhotographsSource):
-        return scan_photographs(source, splits)
-    if isinstance(source, ImagesSource):
-        return scan_images(source, splits)
-    if isinstance(source, PairsSource):
-        return scan_pairs(source, splits)
-    if isinstance(source, CorpusSource):
-        return scan_corpus(source, splits)
-    if isinstance(source, SiddSource):
-        return scan_sidd(source, splits)
-    if isinstance(source, MosaicsSource):
-        return scan_mosaics(source, splits)
-    if isinstance(source, NoisyPairsSource):
-        return scan_noisy_pairs(source, splits)
-    raise TypeError(f"{type(source).__name__} is no known source; register it in pipeline.sources.")

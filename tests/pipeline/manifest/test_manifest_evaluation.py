@@ -34,10 +34,13 @@ def make(**keys: Any) -> EvaluateManifest:
         ),
         (
             {"denoisers": [{"name": "a"}], "data": {**PAIRS, "noise": [{"name": "awgn"}] * 2}},
-            "awgn names two noises",
+            "generators awgn appear twice",
         ),
         ({"denoisers": [{"name": "a"}], "data": {**PAIRS, "awgn": [5, 5]}}, "given twice"),
-        ({"generators": [{"name": "awgn"}, {"name": "awgn"}], "data": PAIRS}, "one name"),
+        (
+            {"generators": [{"name": "awgn"}, {"name": "awgn"}], "data": PAIRS},
+            "generators awgn appear twice",
+        ),
     ],
 )
 def test_mistakes_are_named(keys: dict[str, Any], message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -359,8 +360,8 @@ def test_a_mistake_found_later_still_gets_its_line(tmp_path: Path) -> None:
 def test_a_clash_of_installed_generators_is_told_as_a_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def clash() -> tuple[str, ...]:
-        raise ValueError("plug-in generator 'awgn' has the name of another")
-
-    monkeypatch.setattr("generators.names", clash)
+    entry = EntryPoint(name="awgn", value="elsewhere:Noise", group="noisemill.generators")
+    monkeypatch.setattr(
+        "generators.registry.entry_points", lambda group: [entry] if group == entry.group else []
+    )
     assert "plug-in generator 'awgn'" in str(only(tmp_path, GOOD))
