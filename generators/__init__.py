@@ -127,6 +127,9 @@ def create(name: str, *, params: Mapping[str, Any], weights: Path | None = None)
         >>> create("awgn", params={"sigma": 25}).gives
         'srgb'
     """
+    # Here, since it imports torch, which a list of names does without.
+    from generators.base import as_generator
+
     cls = _load(name)
     trained = hasattr(cls, "load_network")
     if not trained and weights is not None:
@@ -140,13 +143,11 @@ def create(name: str, *, params: Mapping[str, Any], weights: Path | None = None)
         )
     _check_names(name, cls, skip=int(trained), params=params)
     try:
-        made: NoiseGenerator = (
-            cls(cls.load_network(weights), **params) if trained else cls(**params)
-        )
+        made = cls(cls.load_network(weights), **params) if trained else cls(**params)
+        return as_generator(made)
     except (TypeError, ValueError) as error:
         text, about = str(error), f"generator '{name}'"
         raise ValueError(text if text.startswith(about) else f"{about}: {text}") from error
-    return made
 
 
 def has_parameter(name: str, parameter: str) -> bool:

@@ -15,16 +15,22 @@ depends on row i and seed i only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from generators.capture import CaptureMetadata
+from generators.capture import CaptureMetadata, CaptureValue
+from generators.checks import check_request
+from generators.request import Domain, Need, NoiseContext, NoiseRequest, NoiseSample, Params
+from generators.seeds import patch_seed
 
 __all__ = [
+    "DensityGenerator",
     "Domain",
     "Likelihood",
     "Need",
@@ -32,124 +38,119 @@ __all__ = [
     "NoiseGenerator",
     "NoiseRequest",
     "NoiseSample",
+    "Params",
+    "TrainedGenerator",
+    "as_generator",
 ]
 
-Domain = Literal["srgb", "raw"]
-Need = Literal["camera", "iso", "reference"]
-Params = Mapping[str, float | int | str]
+Network = TypeVar("Network", bound=nn.Module)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseContext:
-    """A batch of clean images and what is known of how they were taken.
-
-    Args:
-        clean: ``(B, C, H, W)`` float32 in [0, 1], in the generator's input domain.
-        capture: Capture metadata of the B rows: camera, ISO, and what else is known.
-
-    Raises:
-        ValueError: If the shapes do not belong together.
-        TypeError: If ``clean`` is not float32.
-    """
-
-    clean: Tensor
-    capture: CaptureMetadata
-
-    def __post_init__(self) -> None:
-        if self.clean.ndim != 4:
-            raise ValueError(f"clean must be (B, C, H, W); its shape is {tuple(self.clean.shape)}.")
-        if self.clean.dtype != torch.float32:
-            raise TypeError(f"clean must be float32; it is {self.clean.dtype}.")
-        if len(self.capture) != self.clean.shape[0]:
-            raise ValueError(
-                f"clean has {self.clean.shape[0]} rows and capture has {len(self.capture)}."
-            )
-
-    @property
-    def shots(self) -> CaptureMetadata:
-        """The former name of ``capture``, for generators of other packages that were written so."""
-        return self.capture
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseRequest:
-    """One batch of noise to be made.
-
-    Args:
-        context: Clean images and capture metadata.
-        seeds: One patch seed a row (see :func:`generators.seeds.patch_seed`).
-        reference: ``(B, C, H', W')`` float32 real noisy images for generators that need one.
-        reference_clean: The clean partner of ``reference``; same shape. For a photograph of a pair
-            it is the context's own clean image.
-
-    Raises:
-        ValueError: If the numbers of rows differ.
-    """
-
-    context: NoiseContext
-    seeds: Sequence[int]
-    reference: Tensor | None = None
-    reference_clean: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        rows = self.context.clean.shape[0]
-        if len(self.seeds) != rows:
-            raise ValueError(
-                f"a request needs one seed a row: {rows} rows, {len(self.seeds)} seeds."
-            )
-        for name, image in (
-            ("reference", self.reference),
-            ("reference_clean", self.reference_clean),
-        ):
-            if image is not None and image.shape[0] != rows:
-                raise ValueError(f"{name} has {image.shape[0]} rows and clean has {rows}.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseSample:
-    """What a generator made.
-
-    Args:
-        clean: ``(B, C, H, W)`` what ``noisy`` is a noisy version of, in the generator's output
-            domain. Most generators return the request's own clean image; a simulated camera returns
-            the image it developed from the noiseless sensor.
-        noisy: Same shape, float32, neither clipped nor quantised.
-        params: What was drawn or looked up for each row (``{"sigma": 0.04}``), for provenance; JSON
-            scalars only.
-    """
-
-    clean: Tensor
-    noisy: Tensor
-    params: Sequence[Params] = field(default=())
-
-
-@runtime_checkable
-class NoiseGenerator(Protocol):
-    """The seam between noise models and everything else.
-
-    Four things are optional: an attribute ``multiple`` (what H and W must be divisible by; 1 if
-    absent), an attribute ``color_only`` (true where grey sRGB is refused), a method
-    ``place(device)`` for generators that can work elsewhere than on the CPU, and a method
-    ``sample_twice(request)`` for those that draw more than noise: it returns a sample and the noisy
-    images of a second shot of the same scene.
+class NoiseGenerator(ABC):
+    """The seam between noise models and everything else; a model implements :meth:`_sample`.
 
     Attributes:
         name: Registry name, e.g. ``"naflow"``.
         revision: Goes up whenever the pixels for the same request change.
         accepts: Domain of the request's clean image.
         gives: Domain of the sample.
-        needs: What a request must carry beside the clean image; checked before work starts.
+        needs: What every row must carry beside the clean image: columns of capture metadata, or
+            ``"reference"``. Checked before work starts.
+        multiple: What H and W must be divisible by.
+        color_only: Whether grey sRGB is refused.
     """
 
     name: str
     revision: int
-    accepts: Domain
-    gives: Domain
-    needs: frozenset[Need]
+    accepts: Domain = "srgb"
+    gives: Domain = "srgb"
+    needs: frozenset[Need] = frozenset()
+    multiple: int = 1
+    color_only: bool = False
+    _pinned: Mapping[str, CaptureValue] = {}
+
+    @abstractmethod
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
+        """Put noise on each row of a checked request; row i depends on row i and seed i only."""
+
+    def _check_capture(self, capture: CaptureMetadata) -> None:  # noqa: B027 - a default, no duty
+        """Refuse capture metadata that the model does not know; by default any is served."""
+
+    def place(self, device: str) -> None:  # noqa: B027 - likewise
+        """Move what can be moved to a device, e.g. ``"cuda:0"``; base noise stays the same."""
 
     def sample(self, request: NoiseRequest) -> NoiseSample:
-        """Put noise on each row of the request; row i depends on row i and seed i only."""
-        ...
+        """Put noise on each row of the request.
+
+        Raises:
+            ValueError: If the images are not of :attr:`accepts`, a row lacks what :attr:`needs`
+                names, or the model does not know a row's capture metadata.
+        """
+        check_request(
+            request,
+            name=self.name,
+            accepts=self.accepts,
+            needs=self.needs,
+            color_only=self.color_only,
+        )
+        context = replace(request.context, capture=self._told(request.context.capture))
+        return self._sample(replace(request, context=context))
+
+    def sample_twice(self, request: NoiseRequest) -> tuple[NoiseSample, Tensor]:
+        """Return what :meth:`sample` returns, and noisy images of the same scenes taken again.
+
+        A generator that draws more than noise (white balance, development) draws that once.
+        """
+        again = replace(request, seeds=[patch_seed(seed, "second") for seed in request.seeds])
+        return self.sample(request), self.sample(again).noisy
+
+    def check_capture(self, capture: CaptureMetadata) -> None:
+        """Refuse capture metadata that the model does not know, before anything is made.
+
+        Raises:
+            ValueError: If there is a row of such; the message names it and what is known.
+        """
+        self._check_capture(self._told(capture))
+
+    def _pin(self, *needs: Need, **values: CaptureValue | None) -> None:
+        """Take columns from the parameters where given, and need the others of every row.
+
+        Args:
+            needs: What a row must carry where no parameter gives it.
+            values: The parameters, by column; they hold for every row and go before its own.
+        """
+        self._pinned = {name: value for name, value in values.items() if value is not None}
+        self.needs = frozenset(needs) - self._pinned.keys()
+
+    def _told(self, capture: CaptureMetadata) -> CaptureMetadata:
+        """Return capture metadata with what parameters say in place of the rows' own."""
+        return capture.given(**self._pinned) if self._pinned else capture
+
+
+class TrainedGenerator(NoiseGenerator, Generic[Network]):
+    """A generator whose constructor's first argument is what :meth:`load_network` reads."""
+
+    _model: Network
+    _device: torch.device
+
+    @staticmethod
+    @abstractmethod
+    def load_network(path: Path) -> Any:
+        """Read a weights file.
+
+        Raises:
+            ValueError: If the file is damaged or of another family, or does not fit.
+        """
+
+    @property
+    def configurations(self) -> tuple[str, ...]:
+        """Names ``camera_ISO`` that the weights know; none where they are told neither."""
+        return ()
+
+    def place(self, device: str) -> None:
+        """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
+        self._device = torch.device(device)
+        self._model.to(self._device)
 
 
 @runtime_checkable
@@ -159,3 +160,98 @@ class Likelihood(Protocol):
     def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
         """Return log p(noisy | context) of each row, shape ``(B,)``, in nats."""
         ...
+
+
+class DensityGenerator(NoiseGenerator):
+    """A generator with an exact density; a model implements :meth:`_log_prob`."""
+
+    @abstractmethod
+    def _log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+        """Return log p(noisy | context) of each row of images of one shape."""
+
+    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+        """Return log p(noisy | context) of each row, shape ``(B,)``, in nats at white level 1.
+
+        Args:
+            noisy: Float32, of the shape of ``context.clean``.
+            context: Clean images and capture metadata.
+
+        Raises:
+            ValueError: If the shapes differ, or the model does not know a row's capture metadata.
+        """
+        clean = context.clean
+        if noisy.shape != clean.shape:
+            raise ValueError(
+                f"noisy is {tuple(noisy.shape)} and clean {tuple(clean.shape)}; a density needs "
+                "equal shapes."
+            )
+        return self._log_prob(noisy, replace(context, capture=self._told(context.capture)))
+
+
+def as_generator(generator: Any) -> NoiseGenerator:
+    """Return a generator as the pipeline knows it, also one that is a plain class.
+
+    Args:
+        generator: A :class:`NoiseGenerator`, or anything with ``name``, ``revision``, ``accepts``,
+            ``gives``, ``needs`` and ``sample(request)``; what else it lacks has the base's default.
+
+    Raises:
+        TypeError: If one of those is missing.
+    """
+    if isinstance(generator, NoiseGenerator):
+        return generator
+    lacking = [name for name in _LEAST if not hasattr(generator, name)]
+    if lacking:
+        raise TypeError(
+            f"{type(generator).__name__} is no noise generator: it has no {', '.join(lacking)}. "
+            "Derive it from generators.base.NoiseGenerator, or give it these."
+        )
+    return _PlainDensity(generator) if hasattr(generator, "log_prob") else _Plain(generator)
+
+
+_LEAST = ("name", "revision", "accepts", "gives", "needs", "sample")
+
+
+class _Plain(NoiseGenerator):
+    """A generator of another package that does not derive from the base; it checks for itself."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        for name in (*_LEAST[:-1], "multiple", "color_only"):
+            setattr(self, name, getattr(inner, name, getattr(self, name, None)))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # a copy that is being made has no inner generator yet
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
+        sample: NoiseSample = self._inner.sample(request)
+        return sample
+
+    def sample(self, request: NoiseRequest) -> NoiseSample:
+        return self._sample(request)
+
+    def sample_twice(self, request: NoiseRequest) -> tuple[NoiseSample, Tensor]:
+        if hasattr(self._inner, "sample_twice"):
+            sample, second = self._inner.sample_twice(request)
+            return sample, second
+        return super().sample_twice(request)
+
+    def place(self, device: str) -> None:
+        if hasattr(self._inner, "place"):
+            self._inner.place(device)
+
+    def _check_capture(self, capture: CaptureMetadata) -> None:
+        for name in ("check_capture", "check_shots"):  # the second is its former name
+            if hasattr(self._inner, name):
+                getattr(self._inner, name)(capture)
+                return
+
+
+class _PlainDensity(_Plain):
+    """The same, with a density."""
+
+    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+        density: Tensor = self._inner.log_prob(noisy, context)
+        return density

@@ -35,8 +35,8 @@ from typing import Any, final
 
 from torch import Tensor
 
-from generators.base import Domain, Need, NoiseRequest, NoiseSample, Params
-from generators.checks import check_choice, check_number, check_range, check_request
+from generators.base import Domain, NoiseGenerator, NoiseRequest, NoiseSample, Params
+from generators.checks import check_choice, check_number, check_range
 from generators.isp import develop, mosaic, unprocess
 from generators.rendering import RenderingChoice, rendering_of
 from generators.seeds import patch_seed, stream_rng
@@ -48,7 +48,7 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what "grey" means to image reader
 
 
 @final
-class SimulatedCamera:
+class SimulatedCamera(NoiseGenerator):
     """Unprocess a photograph, expose a noisy sensor with it, and develop it again.
 
     Args:
@@ -73,9 +73,6 @@ class SimulatedCamera:
     name = "camera"
     multiple = 2
     revision = 2
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
-    needs: frozenset[Need] = frozenset()
 
     def __init__(
         self,
@@ -97,7 +94,7 @@ class SimulatedCamera:
             matrix=matrix, white_balance=white_balance, brightness=brightness
         )
 
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Take each row's photograph again.
 
         Args:
@@ -111,7 +108,6 @@ class SimulatedCamera:
         Raises:
             ValueError: If H or W does not suit a Bayer mosaic, or an ISO is below the base.
         """
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         image = request.context.clean
         _check_size(image)
         isos = self._speeds.draw(request)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from generators.base import Domain, Need, NoiseRequest
+from generators.request import Domain, Need, NoiseRequest
 
 __all__ = [
     "check_choice",
@@ -32,7 +32,12 @@ _REMEDY: dict[Need, str] = {
 
 
 def check_request(
-    request: NoiseRequest, *, name: str, accepts: Domain, needs: frozenset[Need]
+    request: NoiseRequest,
+    *,
+    name: str,
+    accepts: Domain,
+    needs: frozenset[Need],
+    color_only: bool = False,
 ) -> None:
     """Refuse a request that a generator cannot serve.
 
@@ -41,29 +46,28 @@ def check_request(
         name: Registry name of the generator, for the message.
         accepts: Domain of the clean image that the generator reads.
         needs: What each row must carry.
+        color_only: Whether grey sRGB is refused.
 
     Raises:
         ValueError: If the number of channels is not one of the domain's, or if a row lacks a need.
     """
     shape = tuple(request.context.clean.shape)
-    if shape[1] not in _CHANNELS[accepts]:
-        expected = " or ".join(str(n) for n in _CHANNELS[accepts])
+    channels = (3,) if color_only and accepts == "srgb" else _CHANNELS[accepts]
+    if shape[1] not in channels:
+        expected = " or ".join(str(n) for n in channels)
         raise ValueError(
             f"generator '{name}' reads {accepts} images of {expected} channels; "
             f"clean has shape {shape}."
         )
-    capture = request.context.capture
-    lacking: dict[Need, int | None] = {
-        "camera": _first_none(capture.camera),
-        "iso": _first_none(capture.iso),
-        "reference": 0 if request.reference is None else None,
-    }
     for need in sorted(needs):
-        row = lacking[need]
+        if need == "reference":
+            row = 0 if request.reference is None else None
+        else:
+            row = _first_none(request.context.capture[need])
         if row is not None:
+            remedy = _REMEDY.get(need, f"Use a source whose table has a column `{need}`.")
             raise ValueError(
-                f"generator '{name}' needs '{need}' with every row; row {row} has none. "
-                f"{_REMEDY[need]}"
+                f"generator '{name}' needs '{need}' with every row; row {row} has none. {remedy}"
             )
 
 

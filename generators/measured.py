@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from generators import exact
-from generators.base import Domain, Need, NoiseRequest, NoiseSample
-from generators.checks import check_choice, check_request
+from generators.base import Domain, NoiseGenerator, NoiseRequest, NoiseSample
+from generators.checks import check_choice
 from generators.seeds import standard_normal
 
 __all__ = ["FittedHeteroscedastic", "MeasuredAwgn", "RealNoise", "fit_noise_level"]
@@ -26,14 +26,12 @@ __all__ = ["FittedHeteroscedastic", "MeasuredAwgn", "RealNoise", "fit_noise_leve
 Array = NDArray[np.float64]
 
 
-class RealNoise:
+class RealNoise(NoiseGenerator):
     """The reference's own noise on the clean image: with real pairs, the real noisy image."""
 
     name = "real"
     revision = 1
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
-    needs: frozenset[Need] = frozenset({"reference"})
+    needs = frozenset({"reference"})
 
     def __init__(self, *, domain: Domain = "srgb") -> None:
         """Make the generator.
@@ -47,46 +45,42 @@ class RealNoise:
         check_choice("domain", domain, ("srgb", "raw"))
         self.accepts = self.gives = domain
 
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Add ``reference - reference_clean``; seeds play no part."""
         clean = request.context.clean
         return NoiseSample(
             clean=clean,
-            noisy=clean + _real_noise(request, self),
+            noisy=clean + _real_noise(request),
             params=[{} for _ in range(len(clean))],
         )
 
 
-class MeasuredAwgn:
+class MeasuredAwgn(NoiseGenerator):
     """White Gaussian noise of each block's own measured level, the same in all channels."""
 
     name = "awgn-measured"
     revision = 2
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
-    needs: frozenset[Need] = frozenset({"reference"})
+    needs = frozenset({"reference"})
 
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Add white noise with the standard deviation of ``reference - reference_clean``."""
-        clean, real = request.context.clean, _real_noise(request, self)
+        clean, real = request.context.clean, _real_noise(request)
         levels = [float(row.std()) for row in real.double().numpy()]
         eps = standard_normal(request.seeds, clean.shape[1:], "noise")
         noisy = clean + eps * torch.tensor(levels, dtype=torch.float32)[:, None, None, None]
         return NoiseSample(clean=clean, noisy=noisy, params=[{"sigma": s} for s in levels])
 
 
-class FittedHeteroscedastic:
+class FittedHeteroscedastic(NoiseGenerator):
     """White Gaussian noise with variance ``b1 * clean + b2``, fitted to each block."""
 
     name = "heteroscedastic-fitted"
     revision = 2
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
-    needs: frozenset[Need] = frozenset({"reference"})
+    needs = frozenset({"reference"})
 
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Fit :func:`fit_noise_level` to the row's reference and sample from it."""
-        clean, real = request.context.clean, _real_noise(request, self)
+        clean, real = request.context.clean, _real_noise(request)
         fits = [
             fit_noise_level(c.double().numpy(), n.double().numpy())
             for c, n in zip(clean, real, strict=True)
@@ -129,10 +123,6 @@ def fit_noise_level(clean: Array, noise: Array) -> tuple[float, float]:
     return slope, floor
 
 
-def _real_noise(
-    request: NoiseRequest, generator: RealNoise | MeasuredAwgn | FittedHeteroscedastic
-) -> Tensor:
-    check_request(request, name=generator.name, accepts=generator.accepts, needs=generator.needs)
-    assert request.reference is not None  # check_request has seen to it
-    base = request.context.clean if request.reference_clean is None else request.reference_clean
-    return request.reference - base
+def _real_noise(request: NoiseRequest) -> Tensor:
+    reference, partner = request.pair
+    return reference - partner

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from generators.base import (
     Domain,
-    Need,
     NoiseContext,
     NoiseGenerator,
     NoiseRequest,
@@ -33,7 +32,7 @@ from generators.base import (
     Params,
 )
 from generators.capture import CaptureMetadata
-from generators.checks import check_choice, check_request
+from generators.checks import check_choice
 from generators.isp import develop, mosaic, unprocess
 from generators.rendering import RenderingChoice, rendering_of
 from generators.seeds import patch_seed
@@ -45,7 +44,7 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what "grey" means to image reader
 
 
 @final
-class OnRaw:
+class OnRaw(NoiseGenerator):
     """A raw generator that reads sRGB photographs.
 
     Args:
@@ -59,9 +58,6 @@ class OnRaw:
     Raises:
         ValueError: If the generator is none of raw or follows a reference, or a parameter is wrong.
     """
-
-    accepts: Domain = "srgb"
-    needs: frozenset[Need]
 
     def __init__(
         self,
@@ -91,27 +87,18 @@ class OnRaw:
         self.name = inner.name
         # Either may change the pixels, and neither ever goes down.
         self.revision = inner.revision + _REVISION - 1
-        self.gives: Domain = output
+        self.gives = output
         self.needs = inner.needs
-        self.multiple = 2 * int(getattr(inner, "multiple", 1))
+        self.multiple = 2 * inner.multiple
 
     def place(self, device: str) -> None:
         """Move the inner generator to a device, if it can be moved."""
-        place = getattr(self._inner, "place", None)
-        if place is not None:
-            place(device)
+        self._inner.place(device)
 
-    def check_capture(self, capture: CaptureMetadata) -> None:
-        """Refuse cameras and ISOs that the inner generator does not know, if it tells.
+    def _check_capture(self, capture: CaptureMetadata) -> None:
+        self._inner.check_capture(capture)
 
-        Raises:
-            ValueError: If there is one.
-        """
-        check = getattr(self._inner, "check_capture", None)
-        if check is not None:
-            check(capture)
-
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Put the inner generator's noise on the sensor's view of each row.
 
         Args:
@@ -139,7 +126,6 @@ class OnRaw:
 
     def _expose(self, request: NoiseRequest, exposures: list[Sequence[int]]) -> list[NoiseSample]:
         """Return one sample for each list of seeds; the rendering follows the request's."""
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         image = request.context.clean
         _check_size(image, self.name)
         drawn = [self._choice.draw(seed) for seed in request.seeds]

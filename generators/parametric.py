@@ -31,8 +31,16 @@ import torch
 from torch import Tensor
 
 from generators import exact
-from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample, Params
-from generators.checks import check_choice, check_number, check_range, check_request
+from generators.base import (
+    DensityGenerator,
+    Domain,
+    NoiseContext,
+    NoiseGenerator,
+    NoiseRequest,
+    NoiseSample,
+    Params,
+)
+from generators.checks import check_choice, check_number, check_range
 from generators.densities import (
     normal_log_density,
     poisson_gaussian_log_density,
@@ -50,7 +58,7 @@ _BUMPS = 6
 
 
 @final
-class AWGN:
+class AWGN(DensityGenerator):
     """Additive white Gaussian noise, of one level or of a level drawn for each row.
 
     Args:
@@ -68,9 +76,6 @@ class AWGN:
 
     name = "awgn"
     revision = 1
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
-    needs: frozenset[Need] = frozenset()
 
     def __init__(self, *, sigma: float | Sequence[float], domain: Domain = "srgb") -> None:
         self._range = (
@@ -81,9 +86,8 @@ class AWGN:
         check_choice("domain", domain, _DOMAINS)
         self.accepts = self.gives = domain
 
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Add noise to each row; the drawn ``sigma`` is recorded in grey levels of 255."""
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         clean = request.context.clean.cpu()
         low, high = self._range
         levels = [
@@ -95,7 +99,7 @@ class AWGN:
         )
         return _sample(request, clean + noise, params=[{"sigma": level} for level in levels])
 
-    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+    def _log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
         """Return log p(noisy | clean), ``(B,)`` nats, float64; a drawn level is integrated out."""
         low, high = (level / _GREY_LEVELS for level in self._range)
         noise = noisy.double() - context.clean.double()
@@ -105,7 +109,7 @@ class AWGN:
 
 
 @final
-class SpatiallyVariantAWGN:
+class SpatiallyVariantAWGN(NoiseGenerator):
     """Additive Gaussian noise whose level changes smoothly over the patch.
 
     Each patch's map is stretched so that its smallest value is ``low`` and its largest ``high``.
@@ -131,9 +135,6 @@ class SpatiallyVariantAWGN:
 
     name = "spatially-variant-awgn"
     revision = 2
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
-    needs: frozenset[Need] = frozenset()
 
     def __init__(
         self, *, sigma: Sequence[float], map: str = "bumps", domain: Domain = "srgb"
@@ -153,9 +154,8 @@ class SpatiallyVariantAWGN:
         span = (surface.amax((2, 3), keepdim=True) - least).clamp_min(1e-12)
         return (surface - least) / span * (self._high - self._low) + self._low
 
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Add noise to each row; the mean of its map is recorded as ``sigma_mean``."""
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         clean = request.context.clean.cpu()
         levels = self.levels(request.seeds, clean.shape[2], clean.shape[3])
         noise = levels / _GREY_LEVELS * standard_normal(request.seeds, clean.shape[1:], "noise")
@@ -175,7 +175,7 @@ class SpatiallyVariantAWGN:
 
 
 @final
-class Heteroscedastic:
+class Heteroscedastic(DensityGenerator):
     """Gaussian noise with a variance that is linear in the signal: a noise level function.
 
     Negative clean values (raw below its black level) take the variance of 0.
@@ -197,9 +197,6 @@ class Heteroscedastic:
 
     name = "heteroscedastic"
     revision = 2
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
-    needs: frozenset[Need] = frozenset()
 
     def __init__(
         self,
@@ -222,9 +219,8 @@ class Heteroscedastic:
         check_choice("domain", domain, _DOMAINS)
         self.accepts = self.gives = domain
 
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Add noise to each row; its ``beta1`` and ``beta2`` are recorded."""
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         clean = request.context.clean.cpu()
         betas = self._betas(request.context)
         normal = standard_normal(request.seeds, clean.shape[1:], "noise")
@@ -234,7 +230,7 @@ class Heteroscedastic:
             params=[{"beta1": slope, "beta2": floor} for slope, floor in betas],
         )
 
-    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+    def _log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
         """Return log p(noisy | clean), ``(B,)`` nats, float64; needs beta2 > 0 where clean is 0."""
         clean = context.clean.double()
         return normal_log_density(noisy.double() - clean, _variance(clean, self._betas(context)))
@@ -247,7 +243,7 @@ class Heteroscedastic:
 
 
 @final
-class PoissonGaussian:
+class PoissonGaussian(DensityGenerator):
     """Photon counting plus read-out noise, sampled exactly: the baseline model of a sensor.
 
     The variance is gain * x + read_noise^2, but in the dark the noise is skewed and comes in whole
@@ -264,9 +260,6 @@ class PoissonGaussian:
 
     name = "poisson-gaussian"
     revision = 1
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
-    needs: frozenset[Need] = frozenset()
 
     def __init__(self, *, gain: float, read_noise: float, domain: Domain = "srgb") -> None:
         self._gain = check_number("gain", gain, low=0.0, open_low=True)
@@ -274,13 +267,12 @@ class PoissonGaussian:
         check_choice("domain", domain, _DOMAINS)
         self.accepts = self.gives = domain
 
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Count photons and read them out, row by row.
 
         Raises:
             ValueError: If a clean value is negative: photons cannot be.
         """
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         clean = request.context.clean.cpu()
         electrons = photon_counts(clean.double() / self._gain, request.seeds, "photons")
         noisy = (electrons * self._gain).float()
@@ -290,7 +282,7 @@ class PoissonGaussian:
         params = {"gain": self._gain, "read_noise": self._read_noise}
         return _sample(request, noisy, params=[params] * len(request.seeds))
 
-    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+    def _log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
         """Return log p(noisy | clean), ``(B,)`` nats, float64; needs read_noise > 0."""
         return poisson_gaussian_log_density(
             noisy, context.clean, gain=self._gain, read_noise=self._read_noise

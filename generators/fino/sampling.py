@@ -46,8 +46,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generators.base import Domain, Need, NoiseRequest, NoiseSample, Params
-from generators.checks import check_choice, check_request
+from generators.base import NoiseRequest, NoiseSample, Params, TrainedGenerator
+from generators.checks import check_choice
 from generators.fino.network import Codes, Fino, load_fino
 from generators.seeds import stream_rng
 
@@ -61,7 +61,7 @@ _MOST = 8.0
 
 
 @final
-class FINOGenerator:
+class FINOGenerator(TrainedGenerator[Fino]):
     """Noise transfer: the noise code of a noisy reference, decoded onto another clean image.
 
     Args:
@@ -77,10 +77,8 @@ class FINOGenerator:
 
     name = "fino"
     revision = 1
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
     color_only = True
-    needs: frozenset[Need] = frozenset({"reference"})
+    needs = frozenset({"reference"})
 
     def __init__(
         self,
@@ -96,6 +94,7 @@ class FINOGenerator:
         self._model = model.eval().requires_grad_(False)
         self._transfer, self._shuffle, self._level = transfer, shuffle, level
         self._device = next(model.parameters()).device
+        self.multiple = model.config.multiple
 
     @staticmethod
     def load_network(path: Path) -> Fino:
@@ -106,18 +105,8 @@ class FINOGenerator:
         """
         return load_fino(path)
 
-    @property
-    def multiple(self) -> int:
-        """What height and width must be divisible by."""
-        return self._model.config.multiple
-
-    def place(self, device: str) -> None:
-        """Move the network to a device, e.g. ``"cuda:0"``."""
-        self._device = torch.device(device)
-        self._model.to(self._device)
-
     @torch.inference_mode()
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Put each row's reference noise on its clean image.
 
         Args:
@@ -130,10 +119,10 @@ class FINOGenerator:
         Raises:
             ValueError: If the reference is missing, or its shape is not that of its partner.
         """
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         clean = request.context.clean
         self._model.config.check_image(clean, name="clean")
-        reference, partner = self._reference(request)
+        reference, partner = request.pair
+        self._model.config.check_image(reference, name="reference")
         here, there = clean.to(self._device), partner.to(self._device)
         noisy_code = self._model.encode(reference.to(self._device)).noise
         codes = self._model.encode(here)
@@ -156,21 +145,6 @@ class FINOGenerator:
                 for row, one in zip(params, factor, strict=True)
             ]
         return NoiseSample(clean=clean, noisy=clean + noise.contiguous().cpu(), params=params)
-
-    def _reference(self, request: NoiseRequest) -> tuple[Tensor, Tensor]:
-        """Return the noisy reference and its clean partner."""
-        reference = request.reference
-        if reference is None:  # pragma: no cover - check_request has refused it
-            raise ValueError(f"generator '{self.name}' needs 'reference'.")
-        self._model.config.check_image(reference, name="reference")
-        given = request.reference_clean
-        partner = request.context.clean if given is None else given
-        if partner.shape != reference.shape:
-            raise ValueError(
-                f"reference is {tuple(reference.shape)} and its clean partner "
-                f"{tuple(partner.shape)}; they must be equal (give reference_clean)."
-            )
-        return reference, partner
 
     def _shuffled(
         self, code: Tensor, seeds: Sequence[int], size: tuple[int, int]

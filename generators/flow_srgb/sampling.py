@@ -21,9 +21,15 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
+from generators.base import (
+    DensityGenerator,
+    NoiseContext,
+    NoiseRequest,
+    NoiseSample,
+    TrainedGenerator,
+)
 from generators.capture import CaptureMetadata, configuration_name
-from generators.checks import check_choice, check_number, check_request
+from generators.checks import check_choice, check_number
 from generators.flow_srgb.calibration import corrected, moment_rows
 from generators.flow_srgb.network import Cells, FlowSRGB, FlowSRGBConfig
 from generators.seeds import standard_normal
@@ -37,7 +43,7 @@ _PIXELS = 1 << 16
 
 
 @final
-class FlowSRGBGenerator:
+class FlowSRGBGenerator(TrainedGenerator[FlowSRGB], DensityGenerator):
     """A small flow over sRGB noise, conditioned on the clean image, camera and ISO.
 
     Args:
@@ -54,10 +60,8 @@ class FlowSRGBGenerator:
 
     name = "flow-srgb"
     revision = 1
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
     color_only = True
-    needs: frozenset[Need] = frozenset({"camera", "iso"})
+    needs = frozenset({"camera", "iso"})
 
     def __init__(
         self,
@@ -72,15 +76,12 @@ class FlowSRGBGenerator:
         check_number("temperature", temperature, low=0.0)
         # A copy: the network may be in training, and sampling must not leave that mode.
         self._model = deepcopy(model).eval().requires_grad_(False)
-        self._camera, self._iso, self._temperature = camera, iso, temperature
+        self._temperature = temperature
         self._device = next(model.parameters()).device
         table = model.config.moments if moments == "matched" else ()
         self._moments = torch.tensor(table) if table else None
-        needs: set[Need] = set()
-        needs |= {"camera"} if camera is None else set()
-        needs |= {"iso"} if iso is None else set()
-        self.needs = frozenset(needs)
-        if not needs:
+        self._pin("camera", "iso", camera=camera, iso=iso)
+        if not self.needs:
             model.cells(CaptureMetadata.same(1, camera=camera, iso=iso))
 
     @staticmethod
@@ -101,21 +102,11 @@ class FlowSRGBGenerator:
         """Names ``camera_ISO`` that the weights were trained on."""
         return self._model.config.known
 
-    def check_capture(self, capture: CaptureMetadata) -> None:
-        """Refuse cameras and ISOs that the weights do not know, before anything is made.
-
-        Raises:
-            ValueError: If there is one; the message names it and what is known.
-        """
-        self._model.cells(self._capture(capture))
-
-    def place(self, device: str) -> None:
-        """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
-        self._device = torch.device(device)
-        self._model.to(self._device)
+    def _check_capture(self, capture: CaptureMetadata) -> None:
+        self._model.cells(capture)
 
     @torch.inference_mode()
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Draw a latent for each row and decode it onto the row's clean image.
 
         Args:
@@ -128,10 +119,8 @@ class FlowSRGBGenerator:
             ValueError: If the request lacks what :attr:`needs` names, or names a camera and ISO
                 that the weights were not trained on.
         """
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         clean = request.context.clean
-        self._check_channels(clean)
-        capture = self._capture(request.context.capture)
+        capture = request.context.capture
         cells = self._model.cells(capture)
         z = self._temperature * standard_normal(request.seeds, clean.shape[1:], "latent")
         part = max(1, _PIXELS // (clean.shape[2] * clean.shape[3]))
@@ -157,7 +146,7 @@ class FlowSRGBGenerator:
         )
 
     @torch.inference_mode()
-    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+    def _log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
         """Return log p(noisy | clean, camera, ISO), ``(B,)`` in nats, white level 1.
 
         Args:
@@ -168,18 +157,10 @@ class FlowSRGBGenerator:
             ValueError: If the shapes differ, or the weights were not trained on a camera and ISO.
         """
         clean = context.clean
-        if noisy.shape != clean.shape:
-            raise ValueError(
-                f"noisy is {tuple(noisy.shape)} and clean {tuple(clean.shape)}; a density needs "
-                "equal shapes."
-            )
         self._check_channels(clean)
-        cells = self._model.cells(self._capture(context.capture))
+        cells = self._model.cells(context.capture)
         noise = (noisy - clean).to(self._device)
         return self._model.log_prob(noise, clean.to(self._device), cells).cpu()
-
-    def _capture(self, capture: CaptureMetadata) -> CaptureMetadata:
-        return capture.given(camera=self._camera, iso=self._iso)
 
     def _check_channels(self, clean: Tensor) -> None:
         if clean.shape[1] != 3:

@@ -33,9 +33,10 @@ from typing import Literal, final, get_args
 import torch
 from torch import Tensor
 
-from generators.base import Domain, Need, NoiseRequest, NoiseSample, Params
+from generators.base import NoiseRequest, NoiseSample, Params, TrainedGenerator
 from generators.capture import CaptureMetadata, configuration_name, configurations_in_words
-from generators.checks import check_choice, check_number, check_request
+from generators.checks import check_choice, check_number
+from generators.invdn.network import InvDN
 from generators.invdn.prior import ANY, MARGIN, colouring
 from generators.invdn.weights import InvDNWeights, load_invdn
 from generators.seeds import standard_normal
@@ -46,7 +47,7 @@ Mode = Literal["perturb", "resample"]
 
 
 @final
-class InvDNGenerator:
+class InvDNGenerator(TrainedGenerator[InvDN]):
     """An invertible denoiser run backwards, with a perturbed or a newly drawn latent.
 
     Args:
@@ -68,10 +69,7 @@ class InvDNGenerator:
 
     name = "invdn"
     revision = 1
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
     color_only = True
-    needs: frozenset[Need] = frozenset()
 
     def __init__(
         self,
@@ -97,12 +95,13 @@ class InvDNGenerator:
             )
         self._model, self._names, self._prior = weights.model, weights.configurations, weights.prior
         self._mode, self._pooled = mode, prior == "any"
-        self._camera, self._iso = camera, iso
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._device = next(weights.model.parameters()).device
         self._filters: dict[int, Tensor] = {}
-        self.needs = self._find_needs()
-        if "camera" not in self.needs and "iso" not in self.needs and mode == "resample":
+        self.multiple = weights.model.config.factor
+        told = () if self._pooled else ("camera", "iso")
+        self._pin(*(("reference",) if mode == "perturb" else told), camera=camera, iso=iso)
+        if mode == "resample" and not self.needs:
             self._row(camera, iso)
 
     @staticmethod
@@ -115,34 +114,23 @@ class InvDNGenerator:
         return load_invdn(path)
 
     @property
-    def multiple(self) -> int:
-        """What height and width must be divisible by."""
-        return self._model.config.factor
-
-    @property
     def configurations(self) -> tuple[str, ...]:
         """Names ``camera_ISO`` that the prior knows."""
         return self._names
 
-    def check_capture(self, capture: CaptureMetadata) -> None:
-        """Refuse cameras and ISOs that the weights do not know, before anything is made.
-
-        Raises:
-            ValueError: If there is one; the message names it and what is known.
-        """
+    def _check_capture(self, capture: CaptureMetadata) -> None:
         if self._mode == "resample":
             for camera, iso in zip(capture.camera, capture.iso, strict=True):
                 self._row(camera, iso)
 
     def place(self, device: str) -> None:
         """Move network and prior to a device, e.g. ``"cuda:0"``; base noise stays the same."""
-        self._device = torch.device(device)
-        self._model.to(self._device)
+        super().place(device)
         self._prior = None if self._prior is None else self._prior.to(self._device)
         self._filters = {row: one.to(self._device) for row, one in self._filters.items()}
 
     @torch.inference_mode()
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Make noisy versions of the request's clean images.
 
         Args:
@@ -155,7 +143,6 @@ class InvDNGenerator:
             ValueError: If the request lacks what :attr:`needs` names, names a camera and ISO that
                 the prior does not know, or has a reference of another size than the clean image.
         """
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         clean = request.context.clean
         self._model.check_image(clean)
         make = self._perturb if self._mode == "perturb" else self._resample
@@ -227,24 +214,20 @@ class InvDNGenerator:
 
     def _reference(self, request: NoiseRequest, rows: range) -> tuple[Tensor, Tensor]:
         """Return noisy references and their clean partners."""
-        if request.reference is None:  # pragma: no cover - check_request has refused it
-            raise ValueError(f"generator '{self.name}' needs 'reference'.")
+        reference, partner = request.pair
         clean = request.context.clean
-        partner = clean if request.reference_clean is None else request.reference_clean
-        for name, image in (("reference", request.reference), ("reference_clean", partner)):
-            if image.shape != clean.shape:
-                raise ValueError(
-                    f"{name} is {tuple(image.shape)} and clean {tuple(clean.shape)}; generator "
-                    f"'{self.name}' changes the encoding position by position, so they must be "
-                    "equal. Cut both to one size, or use mode 'resample'."
-                )
-        return request.reference[rows.start : rows.stop], partner[rows.start : rows.stop]
+        if reference.shape != clean.shape:
+            raise ValueError(
+                f"reference is {tuple(reference.shape)} and clean {tuple(clean.shape)}; generator "
+                f"'{self.name}' changes the encoding position by position, so they must be "
+                "equal. Cut both to one size, or use mode 'resample'."
+            )
+        return reference[rows.start : rows.stop], partner[rows.start : rows.stop]
 
     def _row(self, camera: str | None, iso: int | None) -> int:
         """Return the prior's row of a camera and ISO."""
         if self._pooled:
             return len(self._names)
-        camera, iso = self._camera or camera, self._iso or iso
         name = configuration_name(camera, iso) if camera is not None and iso is not None else "?"
         if name not in self._names:
             raise ValueError(
@@ -253,12 +236,3 @@ class InvDNGenerator:
                 "one of them, or `prior: any`."
             )
         return self._names.index(name)
-
-    def _find_needs(self) -> frozenset[Need]:
-        if self._mode == "perturb":
-            return frozenset({"reference"})
-        needs: set[Need] = set()
-        if not self._pooled:
-            needs |= {"camera"} if self._camera is None else set()
-            needs |= {"iso"} if self._iso is None else set()
-        return frozenset(needs)

@@ -26,9 +26,17 @@ from typing import Literal, final, get_args
 import torch
 from torch import Tensor
 
-from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample, Params
+from generators.base import (
+    DensityGenerator,
+    Need,
+    NoiseContext,
+    NoiseRequest,
+    NoiseSample,
+    Params,
+    TrainedGenerator,
+)
 from generators.capture import CaptureMetadata, configuration_name, configurations_in_words
-from generators.checks import check_choice, check_number, check_request
+from generators.checks import check_choice, check_number
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.fused import FoldedNAFlow
 from generators.naflow.latent import (
@@ -47,10 +55,16 @@ __all__ = ["NAFlowGenerator", "Sampling"]
 Sampling = Literal["noise-aware", "label", "rank", "random"]
 # A ratio of levels beyond this means that reference and clean image do not belong together.
 _LEVELS = (0.5, 2.0)
+_NEEDS: dict[Sampling, tuple[Need, ...]] = {
+    "noise-aware": ("reference",),
+    "rank": ("reference",),
+    "label": ("camera", "iso"),
+    "random": (),
+}
 
 
 @final
-class NAFlowGenerator:
+class NAFlowGenerator(TrainedGenerator[NAFlow], DensityGenerator):
     """A trained normalizing flow with one latent Gaussian per camera and ISO.
 
     Args:
@@ -72,10 +86,7 @@ class NAFlowGenerator:
 
     name = "naflow"
     revision = 2
-    accepts: Domain = "srgb"
-    gives: Domain = "srgb"
     color_only = True
-    needs: frozenset[Need] = frozenset()
 
     def __init__(
         self,
@@ -105,12 +116,12 @@ class NAFlowGenerator:
         self._model = deepcopy(model).eval().requires_grad_(False)
         self._sampling, self._weighting, self._rank = sampling, weighting, rank
         self._strength, self._temperature = strength, temperature
-        self._camera, self._iso = camera, iso
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._device = model.prior_mean.device
-        if sampling == "label" and camera is not None and iso is not None:
+        self._pin(*_NEEDS[sampling], camera=camera, iso=iso)
+        if sampling == "label" and not self.needs:
             self._rows_of(CaptureMetadata.same(1, camera=camera, iso=iso))
-        self.needs = self._find_needs()
+        self.multiple = 1 << model.config.levels
         self._folded = FoldedNAFlow(self._model, dtype=self._dtype)
 
     @staticmethod
@@ -125,32 +136,21 @@ class NAFlowGenerator:
         )
 
     @property
-    def multiple(self) -> int:
-        """What height and width must be divisible by."""
-        return 1 << self._model.config.levels
-
-    @property
     def configurations(self) -> tuple[str, ...]:
         """Names ``camera_ISO`` that the weights know."""
         return self._model.config.configurations
 
-    def check_capture(self, capture: CaptureMetadata) -> None:
-        """Refuse cameras and ISOs that the weights do not know, before anything is made.
-
-        Raises:
-            ValueError: If there is one; the message names it and what is known.
-        """
+    def _check_capture(self, capture: CaptureMetadata) -> None:
         if self._sampling == "label":
-            self._rows_of(self._capture(capture))
+            self._rows_of(capture)
 
     def place(self, device: str) -> None:
         """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
-        self._device = torch.device(device)
-        self._model.to(self._device)
+        super().place(device)
         self._folded = FoldedNAFlow(self._model, dtype=self._dtype)
 
     @torch.inference_mode()
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Draw a latent for each row and decode it onto the row's clean image.
 
         Args:
@@ -163,8 +163,8 @@ class NAFlowGenerator:
             ValueError: If the request lacks what :attr:`needs` names, or names a camera and ISO
                 that the weights do not know.
         """
-        self._check(request)
         clean = request.context.clean
+        self._model.config.check_image(clean)
         latent, params = self._choose(request)
         follows = self._sampling == "noise-aware" and self._weighting == "reference"
         factor = 1.0 if follows else self._temperature
@@ -200,7 +200,7 @@ class NAFlowGenerator:
 
     def _level(self, noise: Tensor, latent: LatentDistribution, request: NoiseRequest) -> Tensor:
         """Return what brings each row's noise to its reference's level, ``(B,)``."""
-        reference, partner = self._reference(request)
+        reference, partner = request.pair
         clean = request.context.clean
         level = _spread(noise)
         # Row by row: whether a neighbour's reference is another picture must not matter to a row.
@@ -211,7 +211,7 @@ class NAFlowGenerator:
         return (_spread((reference - partner).to(level)) / level).clamp(*_LEVELS)
 
     @torch.inference_mode()
-    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+    def _log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
         """Return log p(noisy | clean, camera, ISO), ``(B,)`` in nats, at the unperturbed condition.
 
         Args:
@@ -221,12 +221,7 @@ class NAFlowGenerator:
         Raises:
             ValueError: If the shapes differ or the weights do not know a camera and ISO.
         """
-        if noisy.shape != context.clean.shape:
-            raise ValueError(
-                f"noisy is {tuple(noisy.shape)} and clean {tuple(context.clean.shape)}; a density "
-                "needs equal shapes."
-            )
-        rows = self._rows_of(self._capture(context.capture))
+        rows = self._rows_of(context.capture)
         x, clean = noisy.to(self._device), context.clean.to(self._device)
         if self._model.config.models == "noise":
             x = x - clean
@@ -239,7 +234,7 @@ class NAFlowGenerator:
         if self._sampling in ("noise-aware", "rank"):
             return self._from_reference(request)
         if self._sampling == "label":
-            rows = self._rows_of(self._capture(request.context.capture))
+            rows = self._rows_of(request.context.capture)
         else:
             classes = self._model.prior_mean.shape[0]
             drawn = [int(stream_rng(s, "class").integers(classes)) for s in request.seeds]
@@ -270,7 +265,7 @@ class NAFlowGenerator:
         return gaussian, params
 
     def _encode_reference(self, request: NoiseRequest) -> Tensor:
-        reference, clean = (image.to(self._device) for image in self._reference(request))
+        reference, clean = (image.to(self._device) for image in request.pair)
         u = uniform(request.seeds, reference.shape[1:], "dequantisation").to(self._device)
         x = reference + (u - 0.5) / GREY_LEVELS
         if self._model.config.models == "noise":
@@ -278,30 +273,12 @@ class NAFlowGenerator:
         condition = self._perturbed(clean, request.seeds, "reference-condition")
         return self._folded.encode(x, condition)[0]
 
-    def _reference(self, request: NoiseRequest) -> tuple[Tensor, Tensor]:
-        """Return the noisy reference and its clean partner."""
-        if request.reference is None:
-            raise ValueError(
-                f"generator '{self.name}' with sampling '{self._sampling}' needs 'reference'."
-            )
-        partner = request.reference_clean
-        clean = request.context.clean if partner is None else partner
-        if clean.shape != request.reference.shape:
-            raise ValueError(
-                f"reference is {tuple(request.reference.shape)} and its clean partner "
-                f"{tuple(clean.shape)}; they must be equal (give reference_clean)."
-            )
-        return request.reference, clean
-
     def _perturbed(self, clean: Tensor, seeds: Sequence[int], stream: str) -> Tensor:
         level = self._model.config.condition_noise
         if level == 0:
             return clean.clamp(0.0, 1.0)
         normal = standard_normal(seeds, clean.shape[1:], stream).to(self._device)
         return perturb(clean, normal, level)
-
-    def _capture(self, capture: CaptureMetadata) -> CaptureMetadata:
-        return capture.given(camera=self._camera, iso=self._iso)
 
     def _rows_of(self, capture: CaptureMetadata) -> Tensor:
         known = {name: i for i, name in enumerate(self._model.config.configurations)}
@@ -321,19 +298,6 @@ class NAFlowGenerator:
 
     def _name(self, row: int) -> str:
         return "all" if self._model.config.single_prior else self._model.config.configurations[row]
-
-    def _find_needs(self) -> frozenset[Need]:
-        if self._sampling in ("noise-aware", "rank"):
-            return frozenset({"reference"})
-        needs: set[Need] = set()
-        if self._sampling == "label":
-            needs |= {"camera"} if self._camera is None else set()
-            needs |= {"iso"} if self._iso is None else set()
-        return frozenset(needs)
-
-    def _check(self, request: NoiseRequest) -> None:
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
-        self._model.config.check_image(request.context.clean)
 
 
 def _spread(noise: Tensor) -> Tensor:

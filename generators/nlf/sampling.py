@@ -16,9 +16,16 @@ import torch
 from torch import Tensor
 
 from generators import exact
-from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
+from generators.base import (
+    DensityGenerator,
+    Domain,
+    NoiseContext,
+    NoiseRequest,
+    NoiseSample,
+    TrainedGenerator,
+)
 from generators.capture import CaptureMetadata
-from generators.checks import check_number, check_request
+from generators.checks import check_number
 from generators.nlf.network import NLF, NLFConfig
 from generators.seeds import standard_normal
 from generators.sensor import photon_counts
@@ -28,7 +35,7 @@ __all__ = ["NLFGenerator"]
 
 
 @final
-class NLFGenerator:
+class NLFGenerator(TrainedGenerator[NLF], DensityGenerator):
     """Noise with a variance linear in the signal, as measured for each camera and ISO.
 
     Its domain, the cameras and the ISO speeds are the weights'.
@@ -46,19 +53,15 @@ class NLFGenerator:
     revision = 2
     accepts: Domain = "raw"
     gives: Domain = "raw"
-    needs: frozenset[Need] = frozenset({"camera", "iso"})
+    needs = frozenset({"camera", "iso"})
 
     def __init__(self, model: NLF, *, camera: str | None = None, iso: int | None = None) -> None:
         if iso is not None:
             check_number("iso", iso, low=0.0, open_low=True)
         self._model = model.eval().requires_grad_(False)
-        self._camera, self._iso = camera, iso
         self.accepts = self.gives = model.config.domain
-        needs: set[Need] = set()
-        needs |= {"camera"} if camera is None else set()
-        needs |= {"iso"} if iso is None else set()
-        self.needs = frozenset(needs)
-        if not needs:
+        self._pin("camera", "iso", camera=camera, iso=iso)
+        if not self.needs:
             model.rows(CaptureMetadata.same(1, camera=camera, iso=iso))
 
     @staticmethod
@@ -77,24 +80,21 @@ class NLFGenerator:
         """Names ``camera_ISO`` that the weights know."""
         return self._model.config.configurations
 
-    def check_capture(self, capture: CaptureMetadata) -> None:
-        """Refuse cameras and ISOs that the weights do not know, before anything is made.
+    def _check_capture(self, capture: CaptureMetadata) -> None:
+        self._model.levels_of(capture)
 
-        Raises:
-            ValueError: If there is one; the message names it and what is known.
-        """
-        self._model.levels_of(self._capture(capture))
+    def place(self, device: str) -> None:
+        """Stay on the CPU: a table is looked up, and photons are counted one by one there."""
 
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Add noise to each row; its ``beta1`` and ``beta2`` are recorded.
 
         Raises:
             ValueError: If the request lacks what :attr:`needs` names, the weights do not know a
                 camera and ISO, or photons are to be counted at a negative clean value.
         """
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
         clean = request.context.clean.cpu()
-        capture = self._capture(request.context.capture)
+        capture = request.context.capture
         levels = self._model.levels_of(capture)
         normal = standard_normal(request.seeds, clean.shape[1:], "noise")
         pairs = torch.tensor(levels, dtype=torch.float64)[:, :, None, None, None]
@@ -112,18 +112,5 @@ class NLFGenerator:
             params=[{"beta1": level.beta1, "beta2": level.beta2} for level in levels],
         )
 
-    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
-        """Return log p(noisy | clean, camera, ISO), ``(B,)`` nats, float64.
-
-        Raises:
-            ValueError: If the shapes differ or the weights do not know a camera and ISO.
-        """
-        if noisy.shape != context.clean.shape:
-            raise ValueError(
-                f"noisy is {tuple(noisy.shape)} and clean {tuple(context.clean.shape)}; a density "
-                "needs equal shapes."
-            )
-        return self._model.log_prob(noisy, context.clean, self._capture(context.capture))
-
-    def _capture(self, capture: CaptureMetadata) -> CaptureMetadata:
-        return capture.given(camera=self._camera, iso=self._iso)
+    def _log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+        return self._model.log_prob(noisy, context.clean, context.capture)

@@ -13,9 +13,16 @@ from typing import final
 import torch
 from torch import Tensor
 
-from generators.base import Domain, Need, NoiseContext, NoiseRequest, NoiseSample
+from generators.base import (
+    DensityGenerator,
+    Domain,
+    NoiseContext,
+    NoiseRequest,
+    NoiseSample,
+    TrainedGenerator,
+)
 from generators.capture import CaptureMetadata, configuration_name
-from generators.checks import check_number, check_request
+from generators.checks import check_number
 from generators.noise_flow.fused import FoldedNoiseFlow
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.seeds import standard_normal
@@ -31,7 +38,7 @@ _PIXELS = 1 << 15
 
 
 @final
-class NoiseFlowGenerator:
+class NoiseFlowGenerator(TrainedGenerator[NoiseFlow], DensityGenerator):
     """A small normalizing flow over raw noise, conditioned on clean image, camera and ISO.
 
     Args:
@@ -48,7 +55,7 @@ class NoiseFlowGenerator:
     revision = 1
     accepts: Domain = "raw"
     gives: Domain = "raw"
-    needs: frozenset[Need] = frozenset({"camera", "iso"})
+    needs = frozenset({"camera", "iso"})
 
     def __init__(
         self,
@@ -60,11 +67,7 @@ class NoiseFlowGenerator:
     ) -> None:
         self._temperature = check_number("temperature", temperature, low=0.0)
         self._model = model.eval().requires_grad_(False)
-        self._camera, self._iso = camera, iso
-        needs: set[Need] = set()
-        needs |= {"camera"} if camera is None else set()
-        needs |= {"iso"} if iso is None else set()
-        self.needs = frozenset(needs)
+        self._pin("camera", "iso", camera=camera, iso=iso)
         config = model.config
         some = (
             config.cameras[0] if camera is None else camera,
@@ -95,21 +98,15 @@ class NoiseFlowGenerator:
         config = self._model.config
         return tuple(configuration_name(c, i) for c in config.cameras for i in config.isos)
 
-    def check_capture(self, capture: CaptureMetadata) -> None:
-        """Refuse cameras and ISOs that the weights do not know, before anything is made.
-
-        Raises:
-            ValueError: If there is one; the message names it and what is known.
-        """
-        self._model.labels(self._capture(capture))
+    def _check_capture(self, capture: CaptureMetadata) -> None:
+        self._model.labels(capture)
 
     def place(self, device: str) -> None:
         """Move the network to a device, e.g. ``"cuda:0"``; base noise stays the same."""
-        self._device = torch.device(device)
-        self._model.to(self._device)
+        super().place(device)
         self._folded = FoldedNoiseFlow(self._model)
 
-    def sample(self, request: NoiseRequest) -> NoiseSample:
+    def _sample(self, request: NoiseRequest) -> NoiseSample:
         """Draw a latent for each row and decode it with the row's clean image.
 
         Args:
@@ -122,8 +119,7 @@ class NoiseFlowGenerator:
             ValueError: If the request lacks what :attr:`needs` names, or names a camera or ISO
                 that the weights do not know.
         """
-        check_request(request, name=self.name, accepts=self.accepts, needs=self.needs)
-        capture = self._capture(request.context.capture)
+        capture = request.context.capture
         labels = self._model.labels(capture)
         clean = request.context.clean
         rows, shape = len(clean), clean.shape[1:]
@@ -153,7 +149,7 @@ class NoiseFlowGenerator:
         return NoiseSample(clean=clean, noisy=noisy.clone(), params=params)
 
     @torch.no_grad()
-    def log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
+    def _log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
         """Return log p(noisy | clean, camera, ISO), ``(B,)`` in nats, white level 1.
 
         Args:
@@ -163,15 +159,7 @@ class NoiseFlowGenerator:
         Raises:
             ValueError: If the shapes differ or the weights do not know a camera or ISO.
         """
-        labels = self._model.labels(self._capture(context.capture))
+        labels = self._model.labels(context.capture)
         clean = context.clean
-        if noisy.shape != clean.shape:
-            raise ValueError(
-                f"noisy is {tuple(noisy.shape)} and clean {tuple(clean.shape)}; a density needs "
-                "equal shapes."
-            )
         noise = (noisy - clean).to(self._device)
         return self._model.log_prob(noise, clean.to(self._device), labels).cpu()
-
-    def _capture(self, capture: CaptureMetadata) -> CaptureMetadata:
-        return capture.given(camera=self._camera, iso=self._iso)

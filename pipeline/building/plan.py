@@ -300,13 +300,9 @@ def _check_capture(records: list[ImageRecord], loaded: Sequence[LoadedGenerator]
     """Refuse cameras and ISOs of the sources that a generator does not know, before any work."""
     first = {(record.camera, record.iso): record for record in reversed(records)}
     for one in loaded:
-        # Only generators with weights of their own know some and not others.
-        check = getattr(one.generator, "check_capture", None)
-        if check is None:
-            continue
         for (camera, iso), record in sorted(first.items(), key=lambda item: item[1].uri):
             try:
-                check(CaptureMetadata.same(1, camera=camera, iso=iso))
+                one.generator.check_capture(CaptureMetadata.same(1, camera=camera, iso=iso))
             except ValueError as error:
                 raise PlanError(
                     f"generator '{one.spec.key}' cannot serve source '{record.source}' "

@@ -68,12 +68,12 @@ class LoadedGenerator:
     @property
     def multiple(self) -> int:
         """What the patch size must be divisible by."""
-        return int(getattr(self.generator, "multiple", 1))
+        return self.generator.multiple
 
     @property
     def color_only(self) -> bool:
         """Whether it refuses grey pictures."""
-        return bool(getattr(self.generator, "color_only", False))
+        return self.generator.color_only
 
 
 def load_generators(specs: Sequence[GeneratorSpec], *, precision: str) -> list[LoadedGenerator]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from denoisers.base import mirrored
-from generators.base import Domain, NoiseContext, NoiseRequest
+from generators.base import Domain, NoiseRequest
 from generators.capture import CaptureMetadata
 from generators.sample_check import checked_sample
 from generators.seeds import standard_normal
@@ -156,16 +156,11 @@ class Generated(Condition):
         height, width = image.shape[1:]
         clean = mirrored(torch.from_numpy(image)[None], self.loaded.multiple)
         generator = self.loaded.generator
-        place = getattr(generator, "place", None)
-        if place is not None:
-            place(self.device)
-        capture = CaptureMetadata(camera=(record.camera,), iso=(record.iso,))
+        generator.place(self.device)
+        capture = CaptureMetadata.same(1, camera=record.camera, iso=record.iso)
+        request = NoiseRequest.of(generator, clean=clean, capture=capture, seeds=[seed])
         with torch.inference_mode():
-            sample = checked_sample(
-                generator,
-                NoiseRequest(context=NoiseContext(clean=clean, capture=capture), seeds=[seed]),
-                where=lambda _: record.uri,
-            )
+            sample = checked_sample(generator, request, where=lambda _: record.uri)
         # Four packed photosites to a value where a photograph becomes raw.
         halved = 2 if generator.accepts != generator.gives else 1
         inside = (0, slice(None), slice(height // halved), slice(width // halved))

@@ -162,11 +162,12 @@ class GeneratorMeasure:
     ) -> tuple[Floats, Floats]:
         """Return one noise of each block as stored, and what it was put on, ``(B, H, W, C)``."""
         again = (f"sample-{number}",) if number else ()
-        request = NoiseRequest(
-            context=context,
+        request = NoiseRequest.of(
+            self.generator,
+            clean=context.clean,
+            capture=context.capture,
             seeds=[self._seed(block, *again) for block in blocks],
-            reference=noisy if self.told else None,
-            reference_clean=context.clean if self.told else None,
+            reference=noisy,
         )
         with torch.inference_mode():
             sample = checked_sample(self.generator, request, where=lambda i: _place(blocks[i]))

@@ -229,9 +229,7 @@ def _generator_row(
     after: Callable[[int], None],
 ) -> Figures:
     generator = load_generators([spec], precision="float32")[0].generator
-    place = getattr(generator, "place", None)
-    if place is not None:
-        place(manifest.resources.device)
+    generator.place(manifest.resources.device)
     measure = GeneratorMeasure(generator, spec.key, manifest, one_domain(pairs))
     found = measure(blocks_of(manifest, pairs), after)
     figures = noise_figures(found, manifest.metrics.sound_offset)

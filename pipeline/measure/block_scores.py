@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generators.base import NoiseContext, NoiseGenerator, NoiseRequest
+from generators.base import NoiseGenerator, NoiseRequest
 from generators.capture import CaptureMetadata
 from generators.sample_check import checked_sample
 from generators.seeds import patch_seed
@@ -129,11 +129,12 @@ def _score_group(
     capture = CaptureMetadata(
         camera=tuple(b.camera for b in blocks), iso=tuple(b.iso for b in blocks)
     )
-    request = NoiseRequest(
-        context=NoiseContext(clean=clean, capture=capture),
+    request = NoiseRequest.of(
+        generator,
+        clean=clean,
+        capture=capture,
         seeds=[patch_seed(seed, "evaluate", b.scene, str(b.y), str(b.x)) for b in blocks],
-        reference=noisy if "reference" in generator.needs else None,
-        reference_clean=clean if "reference" in generator.needs else None,
+        reference=noisy,
     )
     with torch.inference_mode():
         sample = checked_sample(

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from generators.base import NoiseContext, NoiseGenerator, NoiseRequest
+from generators.base import NoiseGenerator, NoiseRequest
 from generators.capture import CaptureMetadata
 from generators.sample_check import checked_sample
 from generators.seeds import patch_seed
@@ -88,14 +88,16 @@ def add_noise(
     clean = to_unit(picture)
     content = hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()
     capture = CaptureMetadata.same(1, camera=camera, iso=iso)
-    network = getattr(generator, "multiple", 1) > 2
+    network = generator.multiple > 2
     example = None if reference is None else [_centre(to_unit(r), generator) for r in reference]
     result: NDArray[np.float32] | None = None
     for tile in tiles(*clean.shape[:2], size=TILE if network else max(clean.shape)):
-        padded, crop = _pad(clean[tile.window], getattr(generator, "multiple", 1))
+        padded, crop = _pad(clean[tile.window], generator.multiple)
         place = f"{tile.core[0].start}:{tile.core[1].start}"
-        request = NoiseRequest(
-            context=NoiseContext(clean=_tensor(padded), capture=capture),
+        request = NoiseRequest.of(
+            generator,
+            clean=_tensor(padded),
+            capture=capture,
             seeds=[patch_seed(seed, content, place, generator.name)],
             reference=None if example is None else _tensor(example[1]),
             reference_clean=None if example is None else _tensor(example[0]),
@@ -225,7 +227,7 @@ def _pad(
 
 def _centre(image: NDArray[np.float32], generator: NoiseGenerator) -> NDArray[np.float32]:
     """Return the largest centred part of a reference that a network should be given."""
-    multiple = getattr(generator, "multiple", 1)
+    multiple = generator.multiple
     height = min(image.shape[0], TILE) // multiple * multiple
     width = min(image.shape[1], TILE) // multiple * multiple
     y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from generators.base import NoiseContext, NoiseRequest, NoiseSample
+from generators.base import NoiseRequest, NoiseSample
 from generators.capture import CaptureMetadata
 from generators.sample_check import SampleError, checked_sample
 from generators.seeds import patch_seed
@@ -58,9 +58,7 @@ class GenerateStage:
         """Pin CPU threads and move generators that can be moved to a device."""
         torch.set_num_threads(threads)
         for one in self.loaded:
-            place = getattr(one.generator, "place", None)
-            if place is not None:
-                place(device)
+            one.generator.place(device)
 
     def __call__(self, cut: CutShard) -> MadeShard:
         """Put noise on one shard."""
@@ -112,11 +110,12 @@ class GenerateStage:
         reference = None if cut.reference is None else to_unit_nchw(cut.reference[padded])
         sample = checked_sample(
             one.generator,
-            NoiseRequest(
-                context=NoiseContext(clean=clean, capture=capture),
+            NoiseRequest.of(
+                one.generator,
+                clean=clean,
+                capture=capture,
                 seeds=[seeds[int(i)] for i in padded],
-                reference=reference if "reference" in one.generator.needs else None,
-                reference_clean=clean if "reference" in one.generator.needs else None,
+                reference=reference,
             ),
             name=one.spec.key,
             where=lambda i: cut.task.where(int(cut.rows[padded[i]])),

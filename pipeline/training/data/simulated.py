@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from generators.base import NoiseContext, NoiseGenerator, NoiseRequest, NoiseSample
+from generators.base import NoiseGenerator, NoiseRequest
 from generators.capture import CaptureMetadata
 from generators.seeds import batch_rng, patch_seed
 from generators.training import DataUse, TrainingBatch
@@ -125,26 +124,15 @@ class SimulatedBatches:
             camera=(device.camera,) * len(mine),
             iso=tuple(self.captures[labels[i]][1] for i in mine),
         )
-        request = NoiseRequest(
-            context=NoiseContext(clean=clean[mine], capture=capture), seeds=[seeds[i] for i in mine]
+        request = NoiseRequest.of(
+            device.generator, clean=clean[mine], capture=capture, seeds=[seeds[i] for i in mine]
         )
         second: Tensor | None = None
         if "second" in self._names:
-            sample, second = _twice(device.generator, request)
+            sample, second = device.generator.sample_twice(request)
         else:
             sample = device.generator.sample(request)
         for place, row in enumerate(mine):
             rows[row] = {"clean": sample.clean[place], "noisy": sample.noisy[place]}
             if second is not None:
                 rows[row]["second"] = second[place]
-
-
-def _twice(generator: Any, request: NoiseRequest) -> tuple[NoiseSample, Tensor]:
-    """Return a sample and the noisy images of a second shot of the same scenes."""
-    if hasattr(generator, "sample_twice"):
-        first, second = generator.sample_twice(request)
-        return first, second
-    again = NoiseRequest(
-        context=request.context, seeds=[patch_seed(seed, "second") for seed in request.seeds]
-    )
-    return generator.sample(request), generator.sample(again).noisy

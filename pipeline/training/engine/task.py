@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from generators.base import Domain, NoiseContext, NoiseGenerator, NoiseRequest, NoiseSample
+from generators.base import Domain, NoiseGenerator, NoiseRequest, NoiseSample
 from generators.seeds import patch_seed
 from generators.training import NoiseTask, TrainingBatch, image
 from pipeline.measure.metrics import AkldMetric, KldConvention, KldMetric, NoiseBlock
@@ -203,12 +203,12 @@ def _channels_last(images: Tensor) -> Tensor:
 
 
 def _sample(generator: NoiseGenerator, batch: TrainingBatch, seeds: Sequence[int]) -> NoiseSample:
-    asks = "reference" in generator.needs
-    request = NoiseRequest(
-        context=NoiseContext(clean=image(batch, "clean"), capture=batch.capture),
+    request = NoiseRequest.of(
+        generator,
+        clean=image(batch, "clean"),
+        capture=batch.capture,
         seeds=seeds,
-        reference=batch.noisy if asks else None,
-        reference_clean=batch.clean if asks else None,
+        reference=batch.noisy,
     )
     with torch.inference_mode():
         return generator.sample(request)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from generators.base import Domain, NoiseContext, NoiseRequest, NoiseSample
+from generators.base import Domain, NoiseRequest, NoiseSample
 from generators.capture import CaptureMetadata
 from generators.sample_check import checked_sample
 from generators.seeds import patch_seed
@@ -167,11 +167,12 @@ class StreamedRows:
         )
         return checked_sample(
             one.generator,
-            NoiseRequest(
-                context=NoiseContext(clean=clean, capture=capture),
+            NoiseRequest.of(
+                one.generator,
+                clean=clean,
+                capture=capture,
                 seeds=seeds,
                 reference=torch.stack([to_unit_nchw(one) for one in reference]) if asks else None,
-                reference_clean=clean if asks else None,
             ),
             name=one.spec.key,
             where=lambda i: kept[i][0].task.where(kept[i][1]),

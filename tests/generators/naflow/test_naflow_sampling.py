@@ -338,11 +338,11 @@ def test_a_reference_without_its_partner_is_refused() -> None:
 @pytest.mark.parametrize("shape", [(1, 3, 8, 10), (1, 3, 9, 8), (1, 1, 8, 8)])
 def test_images_that_the_levels_do_not_divide_are_refused(shape: tuple[int, ...]) -> None:
     clean = torch.zeros(shape)
-    with pytest.raises(ValueError, match="3 channels and sides divisible by 4"):
+    with pytest.raises(ValueError, match="3 channels"):
         make(sampling="random").sample(ask(clean))
     whole = images(1, 8, 8)
     if shape[1] == 3:
-        with pytest.raises(ValueError, match="3 channels and sides divisible by 4"):
+        with pytest.raises(ValueError, match="3 channels"):
             make().sample(ask(whole, reference=clean, reference_clean=clean))
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import generators
 import pipeline.building.estimate as estimate_module
-from generators.base import NoiseRequest, NoiseSample
+from generators.base import NoiseRequest, NoiseSample, as_generator
 from pipeline.building.estimate import Estimate, estimate
 from pipeline.building.plan import PlanError
 from pipeline.building.run import build
@@ -76,7 +76,11 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     original = generators.create
 
     def create(name: str, **arguments: Any) -> Any:
-        return Slow() if arguments["params"].get("sigma") == 10 else original(name, **arguments)
+        return (
+            as_generator(Slow())
+            if arguments["params"].get("sigma") == 10
+            else original(name, **arguments)
+        )
 
     monkeypatch.setattr(generators, "create", create)
     return {"name": "awgn", "label": "slow", "params": {"sigma": 10}}

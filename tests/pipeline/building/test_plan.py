@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from generators.base import NoiseRequest, NoiseSample, as_generator
 from pipeline.building.plan import Plan, PlanError, make_plan, patch_id, rows_per_shard
 from pipeline.building.recipe import LoadedGenerator, load_generators
 from pipeline.manifest.models import CorpusManifest
@@ -48,10 +49,13 @@ class Fake:
     needs: frozenset[str] = frozenset()
     multiple: int = 1
 
+    def sample(self, request: NoiseRequest) -> NoiseSample:
+        raise NotImplementedError
+
 
 def loaded(manifest: CorpusManifest, generator: Fake, **changes: Any) -> list[LoadedGenerator]:
     first = load_generators(manifest.generators[:1], precision="float32")[0]
-    return [replace(first, generator=generator, **changes)]  # type: ignore[arg-type]
+    return [replace(first, generator=as_generator(generator), **changes)]
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_raw_comes_packed_at_half_the_size() -> None:
 
 def test_a_reference_is_cut_to_what_the_network_divides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample_module, "TILE", 32)
-    network = Blur(8)
+    network = Blur(8, needs=frozenset({"reference"}))
     pair = (picture(50, 31), picture(50, 31))
     add_noise(network, picture(40, 40), seed=0, reference=pair)  # type: ignore[arg-type]
     assert set(network.references) == {(1, 3, 32, 24)}
