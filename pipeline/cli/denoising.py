@@ -36,6 +36,7 @@ __all__ = ["denoise"]
 @click.option("--tile", type=int, help="Longest side of a tile, pixels; less takes less memory.")
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal results.")
 @click.option("--clean", multiple=True, help="Clean partner, one a picture: measures the PSNR.")
+@click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def denoise(
@@ -49,19 +50,22 @@ def denoise(
     tile: int | None,
     seed: int,
     clean: tuple[str, ...],
+    overwrite: bool,
     device: str,
     as_json: bool,
 ) -> None:
     """Denoise IMAGES (PNG, JPEG or TIFF of 8 or 16 bits) and write PNG files of the same depth.
 
     A result is called IMAGE_DENOISER.png; where there is such a file, -2, -3 ... is put behind the
-    name, and nothing is ever replaced. A colour picture for a grey denoiser is taken channel by
-    channel. A picture that cannot be denoised is told, the others are made, and the exit code is 1.
+    name, and nothing is replaced without --overwrite. A colour picture for a grey denoiser is taken
+    channel by channel. A picture that cannot be denoised is told, the others are made, and the exit
+    code is 1.
     """
     if clean and len(clean) != len(images):
         pictures = count_of(len(images), "picture")
         raise click.UsageError(f"{pictures} and {len(clean)} --clean; give one each.")
     from pipeline.pictures.denoise import Way, denoise_pictures, open_denoiser
+    from pipeline.pictures.saving import PictureFolder
 
     try:
         way = Way(ensemble=ensemble, draws=draws, tile=tile, seed=seed)  # type: ignore[arg-type]
@@ -74,7 +78,7 @@ def denoise(
         images,
         made,
         label=Path(denoiser).stem,
-        out=Path(out),
+        out=PictureFolder(Path(out), "replace" if overwrite else "number"),
         way=way,
         clean=clean,
         progress=_show if live else None,

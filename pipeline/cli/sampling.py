@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from generators.base import NoiseGenerator
+    from pipeline.models.choice import ChosenWeights
+    from pipeline.pictures.saving import PictureFolder
 
     Pair = tuple[NDArray[Any], NDArray[Any]]
 
@@ -33,6 +34,7 @@ __all__ = ["parse_params", "sample"]
 @click.option("--reference", nargs=2, metavar="CLEAN NOISY", help="A real pair to follow.")
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal noise.")
 @click.option("--out", default="noisy", show_default=True, help="Folder for the results.")
+@click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @click.option("--corpus", help="Make a sample of this corpus again, by --id.")
 @click.option("--id", "sample_id", help="The sample's id.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
@@ -46,28 +48,39 @@ def sample(
     reference: tuple[str, str] | None,
     seed: int,
     out: str,
+    overwrite: bool,
     corpus: str | None,
     sample_id: str | None,
     as_json: bool,
 ) -> None:
     """Put noise on IMAGES and write PNG files of the same depth (TIFF for float and raw).
 
+    A generator with trained weights takes the bundled ones that know --camera and --iso, and says
+    which; --weights names others. A result that is there is not replaced without --overwrite.
+
     With --corpus and --id: make one sample of a corpus again, compare it with the stored pixels,
     and write both images; exit with 1 if they differ.
     """
+    from pipeline.pictures.saving import PictureFolder
+
+    folder = PictureFolder(Path(out), "replace" if overwrite else "refuse")
     if corpus is not None or sample_id is not None:
-        _again(corpus, sample_id, Path(out), as_json)
+        _again(corpus, sample_id, folder, as_json)
         return
     if not images or generator is None:
         raise click.UsageError("give at least one image and --generator NAME.")
     values = parse_params(params)
     given = {"camera": camera, "iso": iso, "reference": reference}
-    made = _make(generator, weights, values, given)
+    chosen = _weights(generator, weights, given)
+    made = _make(generator, chosen, values, given)
     _check_needs(made, given)
+    if chosen is not None:
+        click.echo(f"noisemill: {chosen.describe()}", err=True)
     results = []
     pair = None if reference is None else _read_pair(*reference)
-    for result in _sample_all(images, made, camera, iso, pair, seed, Path(out)):
-        results.append(result)
+    about = {} if chosen is None else {"weights": chosen.name, "license": chosen.license}
+    for result in _sample_all(images, made, camera, iso, pair, seed, folder):
+        results.append({**result, **about})
         if "error" in result:
             click.echo(f"Error: {result['error']}", err=True)
         elif not as_json:
@@ -77,13 +90,23 @@ def sample(
     sys.exit(1 if any("error" in result for result in results) else 0)
 
 
+def _weights(generator: str, named: str | None, given: Mapping[str, Any]) -> ChosenWeights | None:
+    from pipeline.models.choice import choose_weights, named_weights
+
+    try:
+        if named is not None:
+            return named_weights(named)
+        return choose_weights(generator, camera=given["camera"], iso=given["iso"])
+    except (ValueError, FileNotFoundError) as error:
+        raise click.UsageError(str(error)) from error
+
+
 def _make(
-    name: str, weights: str | None, values: dict[str, Any], given: Mapping[str, object]
+    name: str, weights: ChosenWeights | None, values: dict[str, Any], given: Mapping[str, object]
 ) -> NoiseGenerator:
     """Make the generator; the shot goes into parameters of that name, where it has them."""
     import generators
     from generators.weights_file import find
-    from pipeline.models.catalogue import default_weights
 
     values = dict(values)
     try:
@@ -95,8 +118,7 @@ def _make(
         for key in ("camera", "iso"):
             if given[key] is not None and generators.has_parameter(name, key):
                 values.setdefault(key, given[key])
-        chosen = default_weights(name) if weights is None else weights
-        path = None if chosen is None else find(chosen)
+        path = None if weights is None else find(weights.name)
         return generators.create(name, params=values, weights=path)
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from error
@@ -126,18 +148,13 @@ def _sample_all(
     iso: int | None,
     reference: Pair | None,
     seed: int,
-    out: Path,
+    out: PictureFolder,
 ) -> Iterator[dict[str, str]]:
     """Yield the result of each image: where it went, or why it could not be made."""
     from pipeline.images import read_pixels
-    from pipeline.pictures.sample import add_noise, save_picture
+    from pipeline.pictures.sample import add_noise
 
-    used: Counter[str] = Counter()
     for image in images:
-        stem = f"{Path(image).stem}_{generator.name}"
-        used[stem] += 1
-        # Two pictures of one name in different folders must not overwrite one another.
-        name = stem if used[stem] == 1 else f"{stem}-{used[stem]}"
         try:
             picture = read_pixels(image)
         except ValueError as error:
@@ -151,7 +168,12 @@ def _sample_all(
             grey = " The picture is grey: convert it to RGB first." * (picture.shape[2] == 1)
             yield {"image": image, "error": f"{image}: {error}{grey}"}
             continue
-        yield {"image": image, "noisy": str(save_picture(out / f"{name}.png", noisy))}
+        try:
+            path = out.save(f"{Path(image).stem}_{generator.name}", noisy)
+        except FileExistsError as error:
+            yield {"image": image, "error": str(error)}
+            continue
+        yield {"image": image, "noisy": str(path)}
 
 
 def _check_needs(generator: NoiseGenerator, given: Mapping[str, object]) -> None:
@@ -187,14 +209,14 @@ def parse_params(texts: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
-def _again(corpus: str | None, sample_id: str | None, out: Path, as_json: bool) -> None:
-    from pipeline.pictures.sample import regenerate, save_picture
+def _again(corpus: str | None, sample_id: str | None, out: PictureFolder, as_json: bool) -> None:
+    from pipeline.pictures.sample import regenerate
 
     if corpus is None or sample_id is None:
         raise click.UsageError("--corpus and --id go together.")
     made = regenerate(corpus, sample_id)
     files = {
-        name: str(save_picture(out / f"{sample_id}_{name}.png", pixels))
+        name: str(out.save(f"{sample_id}_{name}", pixels))
         for name, pixels in (("clean", made.clean), ("noisy", made.noisy))
     }
     if as_json:

@@ -139,11 +139,21 @@ def _print_details(found: Mapping[str, Any]) -> None:
             lines.append(["denoises", "with the same weights: `noisemill denoise`"])
     elif found["absent"]:
         lines.append(["cannot be used", found["absent"]])
-    if found["weights"]:
-        lines.append(["weights", ", ".join(found["weights"])])
+    lines += _fitting(found["weights"] or ())
     print_table(["", ""], lines)
     click.echo()
     print_table(["parameter", "default"], list(found["parameters"].items()))
+
+
+def _fitting(names: Sequence[str]) -> list[list[str]]:
+    """Return a line for each of the bundled weights named: what they know, and their licence."""
+    from pipeline.models.catalogue import bundled_weights
+
+    fitting = [weights for weights in bundled_weights() if weights["name"] in names]
+    return [
+        ["" if number else "weights", f"{w['name']}: {_knows(w['shots'])}; {w['license']}"]
+        for number, w in enumerate(fitting)
+    ]
 
 
 def _print_weights(found: Mapping[str, Any]) -> None:

@@ -14,7 +14,6 @@ from pipeline.manifest.mistakes import closest
 __all__ = [
     "UnknownNameError",
     "bundled_weights",
-    "default_weights",
     "details",
     "known_denoisers",
     "known_generators",
@@ -86,28 +85,6 @@ def details(name: str) -> dict[str, Any]:
     raise UnknownNameError(
         f"'{name}' is no generator, denoiser, bundled weights or weights file. {hint}"
     )
-
-
-def default_weights(generator: str) -> str | None:
-    """Return the bundled weights for a generator where nobody named any.
-
-    Returns:
-        Their name, or ``None`` for a generator without trained weights.
-
-    Raises:
-        ValueError: If there is no such generator, or several bundled weights fit, or none.
-    """
-    if not generators.is_trained(generator):
-        return None
-    fitting = _fitting(generator, bundled())
-    if len(fitting) == 1:
-        return fitting[0]
-    if not fitting:
-        raise ValueError(
-            f"generator '{generator}' needs trained weights, and none are bundled; give a "
-            ".safetensors file."
-        )
-    raise ValueError(f"generator '{generator}' has several weights; name {' or '.join(fitting)}.")
 
 
 def shots_of(config: Mapping[str, Any]) -> list[tuple[str, int | None]]:

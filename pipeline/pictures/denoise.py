@@ -34,10 +34,10 @@ from denoisers.tiles import OVERLAP, Tiled, count_tiles
 from generators.seeds import patch_seed
 from pipeline.images import read_pixels
 from pipeline.measure.metrics.quality import psnr
-from pipeline.pictures.sample import save_picture
+from pipeline.pictures.saving import PictureFolder
 from pipeline.pixels import quantise, to_unit
 
-__all__ = ["Way", "denoise_picture", "denoise_pictures", "free_name", "open_denoiser"]
+__all__ = ["Way", "denoise_picture", "denoise_pictures", "open_denoiser"]
 
 TILE = 512
 _FAINTEST = 1e-4
@@ -156,18 +156,18 @@ def denoise_pictures(
     denoiser: Denoiser,
     *,
     label: str,
-    out: Path,
+    out: PictureFolder,
     way: Way | None = None,
     clean: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Denoise pictures from files, and write each beside none that is there already.
+    """Denoise pictures from files, and write the results.
 
     Args:
         images: Their URIs, as for :func:`pipeline.images.read_pixels`.
         denoiser: Of :func:`open_denoiser`.
         label: What the results' names end with, ``NAME_label.png``.
-        out: Folder of the results.
+        out: Folder of the results, and what becomes of files that are there.
         way: Ensembles, tiles and seed.
         clean: The clean partners, one a picture, to measure the PSNR (KAIR's convention).
         progress: Called after each tile: the picture, tiles done, tiles in all.
@@ -183,7 +183,7 @@ def denoise_pictures(
             picture = read_pixels(image)
             partner = _partner(picture, clean[number]) if clean else None
             pixels = denoise_picture(denoiser, picture, way=way, progress=told)
-            path = _save(out, f"{Path(image).stem}_{label}", pixels)
+            path = out.save(f"{Path(image).stem}_{label}", pixels)
         except (ArithmeticError, OSError, RuntimeError, ValueError) as error:
             text = str(error)
             yield {"image": image, "error": text if image in text else f"{image}: {text}"}
@@ -192,20 +192,6 @@ def denoise_pictures(
         if partner is not None:
             found["psnr"] = {"noisy": psnr(partner, picture), "denoised": psnr(partner, pixels)}
         yield {**found, "seconds": round(time.monotonic() - started, 3)}
-
-
-def free_name(folder: Path, stem: str, suffix: str) -> Path:
-    """Return the first of ``stem``, ``stem-2``, ``stem-3`` ... of which there is no file yet."""
-    number, path = 1, folder / f"{stem}{suffix}"
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}-{number}{suffix}"
-    return path
-
-
-def _save(folder: Path, stem: str, pixels: NDArray[Any]) -> Path:
-    suffix = ".tiff" if pixels.dtype == np.float32 or pixels.shape[2] == 4 else ".png"
-    return save_picture(free_name(folder, stem, suffix).with_suffix(".png"), pixels)
 
 
 def _partner(picture: NDArray[Any], clean: str) -> NDArray[Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,32 +171,6 @@ def regenerate(root: str, sample_id: str) -> Regenerated:
     if not len(made.columns["sample_id"]):
         raise ValueError(f"{columns['source_uri']} cannot be cut: {made.rejects[0].detail}")
     return Regenerated(made.clean[0], made.noisy[0], stored[0], stored[1])
-
-
-def save_picture(path: Path, pixels: NDArray[Any]) -> Path:
-    """Write a PNG (8 or 16 bit, grey or RGB), or a TIFF of float samples or packed raw.
-
-    Returns:
-        The file; its suffix is ``.tiff`` where it is a TIFF.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    import cv2
-    import tifffile
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if pixels.dtype == np.float32 or pixels.shape[2] == 4:
-        path = path.with_name(f"{path.name.removesuffix('.png')}.tiff")
-        photometric = "rgb" if pixels.shape[2] == 3 else "minisblack"
-        tifffile.imwrite(path, pixels, photometric=photometric, planarconfig="contig")
-        return path
-    bgr = pixels[..., ::-1] if pixels.shape[2] == 3 else pixels
-    done, data = cv2.imencode(".png", np.ascontiguousarray(bgr))
-    if not done:
-        raise OSError(f"{path} cannot be encoded as PNG.")
-    path.write_bytes(data.tobytes())
-    return path
 
 
 def _stored(root: str, sample_id: str) -> tuple[tuple[NDArray[Any], NDArray[Any]], dict[str, Any]]:

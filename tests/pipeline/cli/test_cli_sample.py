@@ -12,7 +12,7 @@ import generators
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights
-from pipeline.models.catalogue import default_weights
+from pipeline.models.choice import choose_weights
 from tests.contracts.command import document, noisemill, write_manifest
 
 Texture = Callable[..., np.ndarray]
@@ -27,10 +27,12 @@ GENERATORS = {
 }
 
 
-def write_weights(path: Path) -> Path:
-    config = NAFlowConfig(configurations=("phone_00800", "phone_01600", "my camera_00100"))
+KNOWN = NAFlowConfig(configurations=("phone_00800", "phone_01600", "my camera_00100"))
+
+
+def write_weights(path: Path, config: NAFlowConfig = KNOWN, license: str = "CC0-1.0") -> Path:
     tensors = NAFlow(config).state_dict()
-    save_weights(path, family="naflow", config=config.to_dict(), tensors=tensors, license="CC0-1.0")
+    save_weights(path, family="naflow", config=config.to_dict(), tensors=tensors, license=license)
     return path
 
 
@@ -91,7 +93,7 @@ def test_the_depth_of_the_picture_is_kept(tmp_path: Path, texture: Texture) -> N
 def test_equal_seeds_give_equal_pictures(tmp_path: Path, odd: Path) -> None:
     data = []
     for seed in ("1", "1", "2"):
-        call = ("--generator", "awgn", "--param", "sigma=5", "--seed", seed)
+        call = ("--generator", "awgn", "--param", "sigma=5", "--seed", seed, "--overwrite")
         (result,) = document("sample", odd, *call, "--out", tmp_path / "noisy")
         data.append(Path(result["noisy"]).read_bytes())
     assert data[0] == data[1] != data[2]
@@ -116,7 +118,7 @@ def test_a_bad_picture_is_named_and_the_others_are_made(tmp_path: Path, odd: Pat
     assert str(bad) in called.stderr
     assert "absent.png: no such file" in called.stderr
     assert called.stdout == f"{tmp_path / 'noisy' / 'odd_awgn.png'}\n"
-    results = document("sample", bad, odd, *call, exit_code=1)
+    results = document("sample", bad, odd, *call, "--overwrite", exit_code=1)
     assert [sorted(result) for result in results] == [["error", "image"], ["image", "noisy"]]
 
 
@@ -172,26 +174,66 @@ def test_naflow_samples_by_what_it_is_given(tmp_path: Path, odd: Path, pair_fold
     assert "is 64x48 with 3 channels" in called.stderr
 
 
-def test_the_only_bundled_weights_need_no_naming_and_several_do(
+def test_the_weights_that_know_the_camera_and_iso_are_taken_and_told(
     tmp_path: Path, shelf: Path, odd: Path
 ) -> None:
-    assert default_weights("naflow") == "naflow-small"
-    assert default_weights("awgn") is None
-    write_weights(shelf / "naflow-other.safetensors")
-    with pytest.raises(ValueError, match="name naflow-other or naflow-small"):
-        default_weights("naflow")
-    call = ("sample", odd, "--generator", "naflow", "--out", tmp_path / "noisy")
-    called = noisemill(*call)
+    few = NAFlowConfig(configurations=("tablet_00400", "phone_00800"))
+    write_weights(shelf / "naflow-few.safetensors", few, license="terms of few")
+    call = ("sample", odd, "--generator", "naflow", "--overwrite", "--out", tmp_path / "noisy")
+    for given, taken in (
+        ((), "naflow-small"),  # knows more
+        (("--camera", "tablet", "--iso", "400"), "naflow-few"),
+        (("--camera", "my camera", "--iso", "100"), "naflow-small"),
+        (("--camera", "phone", "--iso", "800"), "naflow-small"),  # both do
+        (("--weights", "naflow-few"), "naflow-few"),
+    ):
+        terms = "terms of few" if taken == "naflow-few" else "CC0-1.0"
+        called = noisemill(*call, *given)
+        assert called.exit_code == 0, called.output
+        assert f"weights {taken} ({terms})" in called.stderr
+        (result,) = document(*call, *given)
+        assert (result["weights"], result["license"]) == (taken, terms)
+    called = noisemill(*call, "--camera", "tablet", "--iso", "800")
     assert called.exit_code == 2
-    assert "naflow-other or naflow-small" in called.stderr
+    assert "of generator 'naflow' know camera 'tablet' at ISO 800:" in called.stderr
+    assert "naflow-few knows tablet, phone (terms of few)" in called.stderr
+    assert "terms of few" in noisemill("models", "naflow").stdout
+
+
+def test_a_result_that_is_there_is_replaced_only_if_asked(tmp_path: Path, odd: Path) -> None:
+    out = tmp_path / "noisy"
+    call = ("sample", odd, "--generator", "awgn", "--param", "sigma=25", "--out", out)
+    assert noisemill(*call).exit_code == 0
+    first = (out / "odd_awgn.png").read_bytes()
+    called = noisemill(*call, "--seed", "1")
+    assert called.exit_code == 1
+    assert "odd_awgn.png is there already" in called.stderr
+    assert "--overwrite" in called.stderr
+    assert [path.name for path in out.iterdir()] == ["odd_awgn.png"]
+    assert (out / "odd_awgn.png").read_bytes() == first
+    assert noisemill(*call, "--seed", "1", "--overwrite").exit_code == 0
+    assert [path.name for path in out.iterdir()] == ["odd_awgn.png"]
+    assert (out / "odd_awgn.png").read_bytes() != first
+
+
+def test_weights_are_chosen_among_those_that_are_bundled(
+    tmp_path: Path, shelf: Path, odd: Path
+) -> None:
+    assert choose_weights("awgn") is None
+    write_weights(shelf / "naflow-other.safetensors")
+    chosen = choose_weights("naflow")
+    assert chosen is not None
+    assert (chosen.name, chosen.others) == ("naflow-other", ["naflow-small"])  # of equals the first
+    call = ("sample", odd, "--generator", "naflow", "--overwrite", "--out", tmp_path / "noisy")
+    assert noisemill(*call).exit_code == 0
     assert noisemill(*call, "--weights", "naflow-small").exit_code == 0
     assert noisemill(*call, "--weights", shelf / "naflow-other.safetensors").exit_code == 0
     for path in shelf.iterdir():
         path.unlink()
     with pytest.raises(ValueError, match="none are bundled"):
-        default_weights("naflow")
+        choose_weights("naflow")
     with pytest.raises(ValueError, match="there is no generator 'x'"):
-        default_weights("x")
+        choose_weights("x")
 
 
 def test_a_sample_of_a_corpus_is_made_again(tmp_path: Path, photo_folder: Path) -> None:

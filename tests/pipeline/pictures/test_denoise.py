@@ -16,9 +16,9 @@ from pipeline.pictures.denoise import (
     Way,
     denoise_picture,
     denoise_pictures,
-    free_name,
     open_denoiser,
 )
+from pipeline.pictures.saving import PictureFolder
 
 Texture = Callable[..., np.ndarray]
 Write = Callable[[Path, np.ndarray], Path]
@@ -126,13 +126,12 @@ def test_the_level_is_guessed_once_for_the_whole_picture() -> None:
 
 def test_results_replace_nothing(tmp_path: Path, texture: Texture, write_image: Write) -> None:
     image = write_image(tmp_path / "a.png", texture(16, 16))
-    out = tmp_path / "out"
     names = []
     for _ in range(2):
+        out = PictureFolder(tmp_path / "out", "number")
         (found,) = denoise_pictures([str(image)], dncnn(), label="x", out=out)
         names.append(Path(found["denoised"]).name)
     assert names == ["a_x.png", "a_x-2.png"]
-    assert free_name(tmp_path, "a", ".png") == tmp_path / "a-2.png"
 
 
 def test_a_clean_partner_tells_the_psnr(
@@ -144,7 +143,11 @@ def test_a_clean_partner_tells_the_psnr(
     a, b = write_image(tmp_path / "a.png", clean), write_image(tmp_path / "b.png", noisy)
     c = write_image(tmp_path / "c.png", clean[:16])
     found, bad = denoise_pictures(
-        [str(b)] * 2, dncnn(), label="x", out=tmp_path, clean=[str(a), str(c)]
+        [str(b)] * 2,
+        dncnn(),
+        label="x",
+        out=PictureFolder(tmp_path, "number"),
+        clean=[str(a), str(c)],
     )
     error = ((clean.astype(float) - noisy) ** 2).mean()
     assert found["psnr"]["noisy"] == pytest.approx(10 * np.log10(255**2 / error))

@@ -22,9 +22,8 @@ from generators.weights_file import save_weights
 from pipeline.building.run import build
 from pipeline.corpus.formats import open_shard
 from pipeline.corpus.index import load_corpus
-from pipeline.images import read_pixels
 from pipeline.manifest.models import CorpusManifest
-from pipeline.pictures.sample import MARGIN, add_noise, regenerate, save_picture, tiles
+from pipeline.pictures.sample import MARGIN, add_noise, regenerate, tiles
 
 Make = Callable[..., CorpusManifest]
 
@@ -150,20 +149,6 @@ def test_a_reference_is_cut_to_what_the_network_divides(monkeypatch: pytest.Monk
     pair = (picture(50, 31), picture(50, 31))
     add_noise(network, picture(40, 40), seed=0, reference=pair)  # type: ignore[arg-type]
     assert set(network.references) == {(1, 3, 32, 24)}
-
-
-@pytest.mark.parametrize(
-    ("kind", "channels", "suffix"),
-    [("uint8", 3, ".png"), ("uint8", 1, ".png"), ("uint16", 3, ".png"), ("float32", 3, ".tiff")],
-)
-def test_a_saved_picture_reads_back_equal(
-    tmp_path: Path, kind: str, channels: int, suffix: str
-) -> None:
-    top = {"uint8": 255, "uint16": 65535, "float32": 1}[kind]
-    image = (picture(9, 14, channels) * top).astype(kind)
-    path = save_picture(tmp_path / "new" / "a.png", image)
-    assert path.name == f"a{suffix}"
-    np.testing.assert_array_equal(read_pixels(str(path)), image)
 
 
 def naflow(folder: Path, **params: Any) -> dict[str, Any]:
