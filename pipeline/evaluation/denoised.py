@@ -21,6 +21,7 @@ from denoisers.tiles import Tiled
 from generators.seeds import patch_seed
 from pipeline.evaluation.corpora import cell_of
 from pipeline.evaluation.degradations import Condition
+from pipeline.evaluation.metrics import picture_metrics
 from pipeline.evaluation.noise import OFFSET
 from pipeline.manifest.models import DenoiserSpec, EvaluateManifest, EvaluationData
 from pipeline.measure.blocks import grid_blocks
@@ -28,12 +29,10 @@ from pipeline.measure.metrics import (
     GroupSums,
     PictureMetric,
     Psnr,
-    PsnrMetric,
     Scores,
-    SsimMetric,
 )
 from pipeline.measure.metrics.base import Floats
-from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
+from pipeline.measure.metrics.quality import QualityConvention
 from pipeline.records import ImageRecord
 
 __all__ = [
@@ -74,10 +73,12 @@ class Quality:
     """What was measured of one denoiser.
 
     Args:
-        conventions: Of PSNR and SSIM.
+        metrics: What estimates are held against the clean images by.
+        conventions: Of the pooled PSNR.
         offsets: Whether pairs may be offset in brightness, as real ones are.
     """
 
+    metrics: tuple[PictureMetric, ...]
     conventions: tuple[QualityConvention, ...]
     offsets: bool
     scores: GroupSums[Scores] = field(init=False)
@@ -91,12 +92,6 @@ class Quality:
     def names(self) -> tuple[str, ...]:
         """Names of the values, with their conventions."""
         return (*(metric.title for metric in self.metrics), *([OFFSET] if self.offsets else []))
-
-    @property
-    def metrics(self) -> tuple[PictureMetric, ...]:
-        """PSNR and SSIM in each convention that has it."""
-        with_ssim = [name for name in self.conventions if QUALITY_CONVENTIONS[name].window]
-        return (*map(PsnrMetric, self.conventions), *map(SsimMetric, with_ssim))
 
     def add(self, row: str, item: NoisyImage, estimate: Floats) -> None:
         """Add one image.
@@ -148,7 +143,8 @@ class DenoiserMeasure:
             after: Told the number of images so far.
         """
         conventions = tuple(QualityConvention(name) for name in self.manifest.metrics.quality)
-        sums = Quality(conventions, offsets=self.condition.real)
+        metrics = picture_metrics(self.manifest.metrics)
+        sums = Quality(metrics, conventions, offsets=self.condition.real)
         for number, item in enumerate(images, 1):
             sums.add(name, item, estimate(item))
             after(number)

@@ -13,20 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from pipeline.evaluation.likeness import LIKENESS, likeness
+from pipeline.evaluation.metrics import noise_metrics
 from pipeline.manifest.evaluation import EvaluationMetrics
 from pipeline.measure.metrics import (
-    AkldMetric,
     Cell,
     ChannelCovariance,
     CorrelationMap,
     GroupSums,
     KldConvention,
-    KldMetric,
     Moments,
     NllMetric,
     NoiseMetric,
@@ -143,10 +143,12 @@ class Measured:
     Args:
         names: Of the block values.
         conventions: Of the pooled KLD.
+        declared: What each metric says of itself.
     """
 
     names: tuple[str, ...]
     conventions: tuple[KldConvention, ...]
+    declared: Mapping[str, Any] = field(default_factory=dict)
     scores: GroupSums[Scores] = field(init=False)
     made: dict[Cell, NoiseSums] = field(default_factory=dict)
     real: dict[Cell, NoiseSums] = field(default_factory=dict)
@@ -193,10 +195,10 @@ class NoiseMeasure:
         """The KLD's conventions."""
         return tuple(KldConvention(name) for name in self.metrics.kld)
 
-    @property
+    @cached_property
     def distances(self) -> tuple[NoiseMetric, ...]:
         """What a block's noise is held against its real noise by."""
-        return (*map(KldMetric, self.conventions), AkldMetric(self.metrics.akld_samples))
+        return noise_metrics(self.metrics)
 
     @property
     def density(self) -> NllMetric:
@@ -204,6 +206,12 @@ class NoiseMeasure:
         return NllMetric(self.metrics.nll)
 
     @property
+    def declared(self) -> dict[str, Any]:
+        """What each metric says of itself, by title, as JSON values."""
+        density = [self.density] if self.nll else []
+        return {metric.title: metric.to_dict() for metric in (*self.distances, *density)}
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the block values."""
         sides = [
@@ -211,12 +219,11 @@ class NoiseMeasure:
             for side in ("", "real ")
             for value in ("correlation right", "correlation down", "std")
         ]
-        density = [self.density.title] if self.nll else []
-        return (*(metric.title for metric in self.distances), *density, *sides, LIKENESS, OFFSET)
+        return (*self.declared, *sides, LIKENESS, OFFSET)
 
     def empty(self) -> Measured:
         """Return sums without blocks."""
-        return Measured(self.names, self.conventions)
+        return Measured(self.names, self.conventions, self.declared)
 
     def add(
         self,

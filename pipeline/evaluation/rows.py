@@ -144,6 +144,7 @@ def noise_figures(
         ]
     return {
         **score_figures(measured.scores, sound_offset),
+        "metrics": dict(measured.declared),
         "pooled": pooled_distances(against, total),
         "pooled by camera, iso": by_capture,
         "noise": {

@@ -29,6 +29,7 @@ from pipeline.engine.resources import local_machine
 from pipeline.evaluation.rows import Row, load_row, save_row
 from pipeline.evaluation.tables import conventions, csv_text, markdown, printed
 from pipeline.evaluation.tasks import Job, Prepared, prepare
+from pipeline.kinds import METRICS
 from pipeline.lock import run_lock
 from pipeline.manifest.models import EvaluateManifest
 from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
@@ -166,11 +167,18 @@ def evaluate(manifest: EvaluateManifest, *, source: str = "", style: Style = "qu
 
 def _figures_follow_from(manifest: EvaluateManifest, prepared: Prepared) -> Mapping[str, Any]:
     # Each row carries its own condition: another level leaves the rows of the first as they are.
-    exclude: dict[str, Any] = {**dict.fromkeys(_WAYS, True), "data": {"awgn", "noise"}}
+    exclude: dict[str, Any] = {
+        **dict.fromkeys(_WAYS, True),
+        "data": {"awgn", "noise"},
+        "metrics": {"also"},
+    }
+    # Only where there are some: rows of before there were others are still good.
+    others = {name: METRICS.load(name).revision for name in manifest.metrics.also}
     return {
         "version": FIGURES_VERSION,
         "manifest": manifest.model_dump(mode="json", exclude=exclude),
         "data": prepared.content,
+        **({"metrics": others} if others else {}),
     }
 
 

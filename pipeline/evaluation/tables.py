@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.evaluation.likeness import LIKENESS
 from pipeline.evaluation.marks import mark, mark_conventions
+from pipeline.evaluation.metrics import Shown, picture_metrics, shown
 from pipeline.evaluation.noise import OFFSET, NoiseMeasure
 from pipeline.evaluation.rows import GROUPS, Row, names_of
 from pipeline.manifest.models import EvaluateManifest
@@ -28,6 +29,7 @@ __all__ = [
     "main_table",
     "main_unit",
     "markdown",
+    "measure_shown",
     "printed",
 ]
 
@@ -64,6 +66,8 @@ def conventions(manifest: EvaluateManifest, rows: Sequence[Row] = ()) -> dict[st
             f"psnr, ssim ({name})": str(QUALITY_CONVENTIONS[QualityConvention(name)])
             for name in manifest.metrics.quality
         }
+        others = picture_metrics(manifest.metrics)
+        found |= {m.title: m.about for m in others if m.name in manifest.metrics.also}
     else:
         measure = NoiseMeasure(manifest.metrics)
         found = {
@@ -108,7 +112,7 @@ def group_table(rows: Sequence[Row], group: str, measure: str) -> Table | None:
         group: Of :data:`~pipeline.evaluation.rows.GROUPS`.
         measure: Name of a block value.
     """
-    levels = GROUPS[group]
+    levels, digits = GROUPS[group], measure_shown(rows, measure).digits
     found: dict[tuple[Any, ...], dict[str, str]] = {}
     counts: dict[tuple[Any, ...], int] = {}
     done = [row for row in rows if row.done]
@@ -116,7 +120,7 @@ def group_table(rows: Sequence[Row], group: str, measure: str) -> Table | None:
         for entry in row.figures["groups"][group]:
             key = tuple(entry[level] for level in levels)
             counts[key] = max(counts.get(key, 0), entry["blocks"])
-            found.setdefault(key, {})[row.name] = _mean(entry, measure)
+            found.setdefault(key, {})[row.name] = _fixed(_mean(entry, measure), digits)
     if len(found) < 2:
         return None
     lines = [
@@ -128,8 +132,13 @@ def group_table(rows: Sequence[Row], group: str, measure: str) -> Table | None:
 
 
 def key_measures(rows: Sequence[Row]) -> list[str]:
-    """Return the measures worth a table by camera and ISO: distances, and PSNR."""
-    return [n for n in names_of(rows) if n.startswith(("kld", "akld", "psnr", "nll"))]
+    """Return the measures worth a table by camera and ISO: the metrics."""
+    return [name for name in names_of(rows) if measure_shown(rows, name).name]
+
+
+def measure_shown(rows: Sequence[Row], name: str) -> Shown:
+    """Return how a measure is shown."""
+    return shown((row.figures for row in rows), name)
 
 
 def printed(manifest: EvaluateManifest, rows: Sequence[Row]) -> str:
@@ -228,7 +237,7 @@ def _noise_columns(rows: Sequence[Row]) -> list[_Column]:
     pooled = dict.fromkeys(n for row in rows for n in row.figures.get("pooled", {}))
     if any(name.startswith("kld") for name in names):
         pooled = dict.fromkeys(name for name in pooled if not name.startswith("kld"))
-    columns = [_Column(name, _noise_value(name)) for name in names]
+    columns = [_Column(name, _value(name, measure_shown(rows, name))) for name in names]
     columns += [_Column(name, _pooled(name)) for name in pooled]
     if any(mark(row) for row in rows):
         columns.append(_Column("mark", lambda row, entry: mark(row)))
@@ -239,9 +248,9 @@ def _quality_columns(rows: Sequence[Row]) -> list[_Column]:
     names = [n for n in names_of(rows) if n != OFFSET]
     columns = []
     for name in names:
-        digits = 2 if name.startswith("psnr") else 4
-        columns.append(_Column(name, _one(name, digits)))
-        if name.startswith("psnr"):
+        how = measure_shown(rows, name)
+        columns.append(_Column(name, _value(name, how)))
+        if how.name == "psnr":
             columns.append(_Column("gain", _gain(rows, name)))
     return columns
 
@@ -274,15 +283,13 @@ def _both(name: str, digits: int) -> Callable[[Row, Mapping[str, Any]], str]:
     return value
 
 
-def _noise_value(name: str) -> Callable[[Row, Mapping[str, Any]], str]:
-    """Return distances as mean and median, which a few bad blocks pull apart; the rest as means."""
-    if name.startswith(("kld", "akld")):
-        return _both(name, 4)
-    return _one(name, 4 if name.startswith("nll") else 2)
+def _value(name: str, how: Shown) -> Callable[[Row, Mapping[str, Any]], str]:
+    """Return what a few bad blocks pull apart as mean and median, the rest as means."""
+    return _both(name, how.digits) if how.skewed else _one(name, how.digits)
 
 
 def _one(name: str, digits: int) -> Callable[[Row, Mapping[str, Any]], str]:
-    return lambda row, entry: _fixed((entry.get(name) or {}).get("mean"), digits)
+    return lambda row, entry: _fixed(_mean(entry, name), digits)
 
 
 def _pooled(name: str) -> Callable[[Row, Mapping[str, Any]], str]:
@@ -311,9 +318,9 @@ def _any(rows: Sequence[Row], name: str) -> bool:
     return any((row.subset("all").get(name) or {}).get("median") is not None for row in rows)
 
 
-def _mean(entry: Mapping[str, Any], measure: str) -> str:
-    value = (entry.get(measure) or {}).get("mean")
-    return _fixed(value, 2 if measure.startswith("psnr") else 4)
+def _mean(entry: Mapping[str, Any], measure: str) -> float | None:
+    mean: float | None = (entry.get(measure) or {}).get("mean")
+    return mean
 
 
 def _words(key: tuple[Any, ...]) -> str:

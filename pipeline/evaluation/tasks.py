@@ -340,6 +340,7 @@ def _quality(manifest: EvaluateManifest, found: Any) -> Mapping[str, Any]:
     return {
         **score_figures(found.scores, manifest.metrics.sound_offset),
         "pooled": {k: v if np.isfinite(v) else None for k, v in pooled.items()},
+        "metrics": {metric.title: metric.to_dict() for metric in found.metrics},
     }
 
 

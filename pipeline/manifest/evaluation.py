@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from generators.registry import close_match
+from pipeline.kinds import METRICS
 from pipeline.manifest.base import Filled, Model, Positive, Split
 from pipeline.manifest.corpus import GeneratorSpec, check_labels
 from pipeline.manifest.sources import Source
@@ -33,6 +35,14 @@ _Quality = Literal[
     "dncnn-pytorch",
     "nm-flowgan",
 ]
+# Metrics that are always measured, and where their conventions are chosen.
+_OWN_KEYS = {
+    "kld": "metrics.kld",
+    "akld": "metrics.akld_samples",
+    "nll": "metrics.nll",
+    "psnr": "metrics.quality",
+    "ssim": "metrics.quality",
+}
 _Sigma = Annotated[float, Field(gt=0, le=255)]
 
 
@@ -147,11 +157,31 @@ class EvaluationMetrics(Model):
     quality: list[_Quality] = Field(
         default=["kair"], min_length=1, description="Conventions of PSNR and SSIM."
     )
+    also: list[Filled] = Field(
+        default=[],
+        description="Other metrics by name, of other packages too; `noisemill models` lists them.",
+    )
     sound_offset: float = Field(
         default=1.0,
         gt=0,
         description="A block is sound if its real noise has a mean within this many grey levels.",
     )
+
+    @field_validator("also")
+    @classmethod
+    def _known_once(cls, also: list[str]) -> list[str]:
+        for name in also:
+            if name in _OWN_KEYS:
+                raise ValueError(f"'{name}' has a key of its own: {_OWN_KEYS[name]}")
+            if name not in METRICS:
+                known = [other for other in METRICS.names() if other not in _OWN_KEYS]
+                raise ValueError(
+                    f"there is no metric '{name}'; others than those with keys of their own: "
+                    f"{', '.join(known) or 'none'}.{close_match(name, known)}"
+                )
+        if len(set(also)) != len(also):
+            raise ValueError("a metric is named twice")
+        return also
 
 
 class EvaluationResources(Model):

@@ -25,6 +25,7 @@ from pipeline.evaluation.tables import (
     key_measures,
     main_table,
     main_unit,
+    measure_shown,
 )
 from pipeline.manifest.models import EvaluateManifest
 from pipeline.measure.metrics.base import Floats
@@ -190,15 +191,16 @@ def _groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
         for group in GROUPS:
             table = group_table(rows, group, measure)
             if table is not None and group in ("camera, iso", "image"):
-                better = max if measure.startswith("psnr") else min
+                better = measure_shown(rows, measure).better
                 found.append(
                     {
                         "title": f"{measure} by {'camera and ISO' if group != 'image' else group}",
                         "open": group != "image",
                         "columns": list(zip(table.columns, marks, strict=True)),
-                        "better": "higher" if better is max else "lower",
+                        "better": better,
                         "lines": [
-                            _shaded(line, copies, high_is_good=better is max) for line in table.rows
+                            _shaded(line, copies, high_is_good=better == "higher")
+                            for line in table.rows
                         ],
                     }
                 )

@@ -34,7 +34,10 @@ class NoiseBlock:
 
 
 class Metric(ABC):
-    """One way to compare; a class registers under its ``name`` in :data:`METRICS`.
+    """One way to compare.
+
+    A class of our own is one line of :data:`pipeline.kinds.METRICS`, another distribution's an
+    entry point in ``noisemill.metrics``; made without arguments, it is the usual convention.
 
     Attributes:
         name: In manifests and, with the convention behind it, above columns.
@@ -44,6 +47,7 @@ class Metric(ABC):
         digits: Decimals in tables.
         skewed: Whether a few bad blocks pull the mean away, so that tables show the median too.
         about: One line: what it measures and how.
+        revision: Raised when its values change; rows of another are measured again.
     """
 
     name: ClassVar[str]
@@ -53,6 +57,7 @@ class Metric(ABC):
     digits: ClassVar[int] = 4
     skewed: ClassVar[bool] = False
     about: ClassVar[str]
+    revision: ClassVar[int] = 1
 
     @property
     def title(self) -> str:
@@ -65,7 +70,10 @@ class Metric(ABC):
             "name": self.name,
             "better": self.better,
             "unit": self.unit,
+            "digits": self.digits,
+            "skewed": self.skewed,
             "about": self.about,
+            "revision": self.revision,
         }
 
 
