@@ -33,6 +33,7 @@ from pipeline.evaluation.denoised import (
 from pipeline.evaluation.domains import check_domain, one_domain
 from pipeline.evaluation.generated import GeneratorMeasure, blocks_of
 from pipeline.evaluation.marks import TOLD
+from pipeline.evaluation.metrics import noise_metrics, picture_metrics
 from pipeline.evaluation.noise import Measured, NoiseMeasure, NoiseSums
 from pipeline.evaluation.rows import noise_figures, score_figures
 from pipeline.evaluation.spread import in_process, on_ray
@@ -92,9 +93,11 @@ def prepare(manifest: EvaluateManifest) -> Prepared:
 
     Raises:
         FileNotFoundError: If a corpus or a folder is not there.
-        ValueError: If there is nothing to measure on.
+        ValueError: If there is nothing to measure on, or a metric compares something else.
         DatasetError: If a corpus is damaged.
     """
+    chosen = noise_metrics if manifest.denoisers is None else picture_metrics
+    chosen(manifest.metrics)
     if manifest.corpus is not None:
         return _corpus(manifest)
     return _generators(manifest) if manifest.generators is not None else _denoisers(manifest)

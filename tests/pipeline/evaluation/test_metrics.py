@@ -123,7 +123,7 @@ def test_rows_without_other_metrics_stay_good_and_those_with_them_are_measured(
 
 @pytest.mark.usefixtures("plug_ins")
 def test_a_metric_of_another_kind_is_refused_before_work(
-    evaluation: Make, pairs: dict[str, Any]
+    evaluation: Make, pairs: dict[str, Any], tmp_path: Path
 ) -> None:
     manifest = evaluation(
         generators=[{"name": "awgn-measured"}],
@@ -132,6 +132,7 @@ def test_a_metric_of_another_kind_is_refused_before_work(
     )
     with pytest.raises(ValueError, match=r"compares pictures, and this evaluation compares noise"):
         evaluate(manifest)
+    assert not (tmp_path / "evaluation" / "rows").exists()
 
 
 @pytest.mark.parametrize(
