@@ -36,10 +36,12 @@ def run_lock(root: str) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError as error:
             raise StorageError(
+                error.errno,
                 f"another run is at work in {root}; wait for it, or give output.path another "
-                "folder."
+                "folder.",
+                where=root,
             ) from None
         except OSError as error:
             # Some network file systems have no locks; a run is still possible there.

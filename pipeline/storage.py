@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
+from pipeline.errors import DatasetError, StorageError
+
 __all__ = [
     "TEMP_PREFIX",
     "DatasetError",
@@ -54,17 +56,6 @@ _ADVICE = {
 }
 
 Data = bytes | bytearray | memoryview
-
-
-class StorageError(OSError):
-    """Storage could not be read or written; the message says what, where and what to do."""
-
-    def __str__(self) -> str:
-        return self.strerror or super().__str__()  # without "[Errno 28]" in front
-
-
-class DatasetError(Exception):
-    """Stored data is damaged, incomplete or not what it says it is."""
 
 
 def local_folder(root: str) -> Path | None:
@@ -114,7 +105,7 @@ def publish(root: str, relative: str, data: Data) -> None:
         StorageError: If the place is full, missing or not writable. Nothing else is touched.
     """
     target = join(root, relative)
-    with _explained(f"write {target}"):
+    with _explained("write", target):
         if is_remote(root):
             _upload(target, data)
         else:
@@ -135,7 +126,7 @@ def check_writable(root: str) -> None:
 def list_files(root: str) -> list[str]:
     """Return the relative paths of all files below a root, sorted; none if it does not exist."""
     folder = local_folder(root)
-    with _explained(f"list {root}"):
+    with _explained("list", root):
         if folder is None:
             return _list_remote(root)
         found = []
@@ -151,7 +142,7 @@ def exists(root: str, relative: str) -> bool:
     if not is_remote(root):
         return Path(target).is_file()
     files, path = _filesystem(target)
-    with _explained(f"look for {target}"):
+    with _explained("look for", target):
         return bool(files.isfile(path))
 
 
@@ -162,7 +153,7 @@ def file_size(root: str, relative: str) -> int:
         StorageError: If it is not there.
     """
     target = join(root, relative)
-    with _explained(f"read {target}"):
+    with _explained("read", target):
         if not is_remote(root):
             return Path(target).stat().st_size
         files, path = _filesystem(target)
@@ -176,7 +167,7 @@ def open_binary(root: str, relative: str) -> BinaryIO:
         StorageError: If it cannot be opened.
     """
     target = join(root, relative)
-    with _explained(f"read {target}"):
+    with _explained("read", target):
         if not is_remote(root):
             return open(target, "rb")
         files, path = _filesystem(target)
@@ -189,14 +180,14 @@ def read_bytes(root: str, relative: str) -> bytes:
     Raises:
         StorageError: If it cannot be read.
     """
-    with open_binary(root, relative) as file, _explained(f"read {join(root, relative)}"):
+    with open_binary(root, relative) as file, _explained("read", join(root, relative)):
         return file.read()
 
 
 def remove(root: str, relative: str) -> None:
     """Remove a file; one that is already gone is no error."""
     target = join(root, relative)
-    with _explained(f"remove {target}"), suppress(FileNotFoundError):
+    with _explained("remove", target), suppress(FileNotFoundError):
         if not is_remote(root):
             os.unlink(target)
         else:
@@ -216,26 +207,29 @@ def sha256_file(root: str, relative: str) -> str:
         StorageError: If it cannot be read.
     """
     digest = hashlib.sha256()
-    with open_binary(root, relative) as file, _explained(f"read {join(root, relative)}"):
+    with open_binary(root, relative) as file, _explained("read", join(root, relative)):
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
 
 
 @contextmanager
-def _explained(action: str) -> Iterator[None]:
+def _explained(verb: str, where: str) -> Iterator[None]:
     """Turn whatever a file system raises into one line for a person."""
+    action = f"{verb} {where}"
     try:
         yield
     except (StorageError, FileExistsError) as error:
         if isinstance(error, StorageError):
             raise
-        raise StorageError(error.errno, f"cannot {action}: {error.strerror or error}") from error
+        raise StorageError(
+            error.errno, f"cannot {action}: {error.strerror or error}", where=where
+        ) from error
     except OSError as error:
         why = _ADVICE.get(error.errno or 0, error.strerror or str(error) or type(error).__name__)
-        raise StorageError(error.errno, f"cannot {action}: {why}") from error
+        raise StorageError(error.errno, f"cannot {action}: {why}", where=where) from error
     except ImportError as error:
-        raise StorageError(None, f"cannot {action}: {error}") from error
+        raise StorageError(None, f"cannot {action}: {error}", where=where) from error
 
 
 def _write_local(target: Path, data: Data) -> None:
@@ -271,7 +265,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         files, path = fsspec.core.url_to_fs(url)
     except ValueError as error:
-        raise StorageError(None, f"cannot use {url}: {error}") from error
+        raise StorageError(None, f"cannot use {url}: {error}", where=url) from error
     return files, str(path)
 
 

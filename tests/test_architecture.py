@@ -1,8 +1,8 @@
 """The house rules a machine can check: import directions, file sizes, names, public lists.
 
-Imports go one way, ``pipeline -> denoisers -> generators -> torch, numpy, safetensors``, so that a
-model can be lifted out and trained where there is no Ray. Imports inside functions and under
-``TYPE_CHECKING`` count: a direction is a direction.
+Imports go one way, ``noisemill -> pipeline -> denoisers -> generators -> torch, numpy,
+safetensors``, so that a model can be lifted out and trained where there is no Ray. Imports inside
+functions and under ``TYPE_CHECKING`` count: a direction is a direction.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-OURS = ("denoisers", "generators", "manifests", "pipeline")
+OURS = ("denoisers", "generators", "manifests", "noisemill", "pipeline")
 LONGEST_MODULE = 400
 # Names that say nothing about what is inside.
 EMPTY_NAMES = {"common", "helper", "helpers", "manager", "misc", "tools", "util", "utils"}
@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str] | None] = {
     # The classical denoiser is another package's work, an extra.
     "denoisers.bm3d": {"bm3d", "denoisers", "generators", "numpy", "torch"},
     "manifests": set(),
+    "noisemill": None,
     "pipeline": None,
 }
 _NO_PLAIN_TORCH = ("click", "cv2", "pipeline.cli", "pyarrow", "pydantic", "ray", "rich")
@@ -38,6 +39,8 @@ FORBIDDEN: dict[str, set[str]] = {
     # Training runs on a machine that has neither Ray nor the manifest's tools.
     "pipeline.training.engine": {*_NO_PLAIN_TORCH, "pipeline.training.jobs"},
     "pipeline.training.data": {*_NO_PLAIN_TORCH, "pipeline.training.jobs"},
+    # The face is what other programs import: no command line, and Ray only where it is used.
+    "noisemill": {"click", "ray", "pipeline.cli"},
     # What is wanted is known before anything is done.
     "pipeline.manifest": {
         *("cv2", "h5py", "pyarrow", "ray", "torch"),
@@ -57,6 +60,8 @@ FORBIDDEN: dict[str, set[str]] = {
 }
 # The command line is the top: nothing imports it.
 TOP = "pipeline.cli"
+# The face is below it alone.
+FACE = "noisemill"
 LEAF = "pipeline.pixels"
 
 
@@ -129,6 +134,8 @@ def import_faults(module: Module) -> list[str]:
             faults.append(f"{where}; that is the wrong direction")
         if below(name, TOP) and not below(module.name, TOP) and module.name != "pipeline.__main__":
             faults.append(f"{where}; nothing imports the command line")
+        if below(name, FACE) and not below(module.name, FACE) and not below(module.name, TOP):
+            faults.append(f"{where}; only the command line imports the face")
     return faults
 
 
@@ -276,6 +283,8 @@ def source(tmp_path: Path, name: str, text: str) -> Module:
         ("pipeline.records", "from pipeline import corpus"),
         ("pipeline.corpus.formats.x", "from pipeline.sources import images"),
         ("pipeline.building", "from pipeline.cli import main"),
+        ("pipeline.building", "import noisemill"),
+        ("noisemill.x", "def f():\n    import ray"),
     ],
 )
 def test_an_import_in_the_wrong_direction_is_found(tmp_path: Path, name: str, line: str) -> None:
@@ -291,6 +300,8 @@ def test_an_import_in_the_wrong_direction_is_found(tmp_path: Path, name: str, li
         ("pipeline.training.x", "import h5py\nimport torch\nfrom generators import naflow"),
         ("pipeline.manifest.x", "import pydantic\nfrom pipeline.manifest import models"),
         ("pipeline.__main__", "from pipeline.cli import main"),
+        ("pipeline.cli.x", "import noisemill"),
+        ("noisemill.x", "from pipeline.building.run import build"),
         ("pipeline.building", "import ray\nfrom pipeline.building.stages import cut"),
     ],
 )

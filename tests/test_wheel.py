@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("denoisers", "generators", "manifests", "pipeline")
+PACKAGES = ("denoisers", "generators", "manifests", "noisemill", "pipeline")
 # What is read at run time and is no Python: it must travel.
 SHIPPED = ("*.yaml", "*.json", "*.safetensors", "*.md", "*.j2", "*.css", "py.typed")
 

@@ -23,19 +23,16 @@ from generators.seeds import patch_seed, stream_rng
 from pipeline.building.recipe import LoadedGenerator, recipe_of
 from pipeline.canonical import sha256_of
 from pipeline.corpus.formats import ShardName
+from pipeline.errors import PlanError
 from pipeline.manifest.models import CorpusManifest, Patches
 from pipeline.pixels import sample_bytes
 from pipeline.records import ImageRecord, Reject
 from pipeline.sources import Scan, scan
 
-__all__ = ["Plan", "PlanError", "PlannedShard", "make_plan", "patch_id", "rows_per_shard"]
+__all__ = ["Plan", "PlannedShard", "make_plan", "patch_id", "rows_per_shard"]
 
 DEFAULT_ROWS = 512
 _SPLITS = ("train", "val", "test")
-
-
-class PlanError(ValueError):
-    """A plan that cannot be run; the message says what to change."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

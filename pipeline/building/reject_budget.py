@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from pipeline.errors import RejectBudgetError
 from pipeline.records import Reject
 
-__all__ = ["RejectBudget", "RejectBudgetError", "check_photographs"]
+__all__ = ["RejectBudget", "check_photographs"]
 
 # Reasons of rejects that the manifest asks for: patches.min_texture and the source's audit.
 _ASKED_FOR = ("flat", "audit")
-
-
-class RejectBudgetError(RuntimeError):
-    """More was refused than the manifest allows; the message lists the reasons."""
 
 
 class RejectBudget:

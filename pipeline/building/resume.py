@@ -22,6 +22,7 @@ from pipeline.corpus.shard_records import (
     done_shards,
     sweep_orphans,
 )
+from pipeline.errors import ManifestChangedError, NotACorpusError
 from pipeline.manifest.diff import manifest_difference
 from pipeline.manifest.models import CorpusManifest
 from pipeline.storage import (
@@ -35,8 +36,6 @@ from pipeline.storage import (
 )
 
 __all__ = [
-    "ManifestChangedError",
-    "NotACorpusError",
     "Resumed",
     "look_at_output",
     "refuse_foreign",
@@ -44,14 +43,6 @@ __all__ = [
 ]
 
 _OUR_FILES = (INDEX_NAME, "rejected.jsonl", "report.html", "gallery.png", "README.md")
-
-
-class ManifestChangedError(ValueError):
-    """The output belongs to another manifest; the message shows the difference."""
-
-
-class NotACorpusError(ValueError):
-    """The output folder holds something that is not ours."""
 
 
 @dataclass(frozen=True, slots=True)

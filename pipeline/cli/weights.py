@@ -76,8 +76,8 @@ def models(name: str | None, as_json: bool) -> None:
 
     With NAME (a generator, a denoiser, bundled weights or a weights file) say all about it.
     """
+    from pipeline.errors import UnknownNameError
     from pipeline.models.catalogue import (
-        UnknownNameError,
         bundled_weights,
         details,
         known_denoisers,

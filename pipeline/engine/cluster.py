@@ -29,9 +29,10 @@ from pipeline.building.stages.write import WriteStage
 from pipeline.corpus.shard_records import ShardRecord
 from pipeline.engine.ray_console import ray_prints_to_stderr, without_native_log
 from pipeline.engine.resources import Crew, Machine
+from pipeline.errors import WorkerError
 from pipeline.manifest.models import CorpusManifest
 
-__all__ = ["Board", "WorkerError", "cluster_machine", "connected", "run_on_ray"]
+__all__ = ["Board", "cluster_machine", "connected", "run_on_ray"]
 
 _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -51,10 +52,6 @@ _QUIET = {
 _NO_PROGRESS_S = 2 * 3600
 # A cluster that grows when it is asked to may take a while to have a machine.
 _ACTORS_START_S = 1800
-
-
-class WorkerError(RuntimeError):
-    """A worker process or a machine of the cluster was lost, and trying again did not help."""
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import math
 import os
 from dataclasses import dataclass
 
-from pipeline.building.plan import PlanError
+from pipeline.errors import PlanError
 from pipeline.manifest.models import Resources
 
 __all__ = ["Crew", "Machine", "crew_for", "local_machine"]

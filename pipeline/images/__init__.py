@@ -7,7 +7,7 @@ read it: :func:`read_header` looks at the file's structure and hashes it without
 :class:`ImageError` that carries a short, countable reason.
 """
 
-from pipeline.images.errors import ImageError
+from pipeline.errors import ImageError
 from pipeline.images.files import display
 from pipeline.images.pixels import decode, read_pixels
 from pipeline.images.probe import MAX_PIXELS, MIN_SIDE

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from pipeline.images.errors import ImageError
+from pipeline.errors import ImageError
 from pipeline.images.mosaic import CFA
 from pipeline.pixels import Pixels
 

@@ -16,7 +16,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import fsspec
 
-from pipeline.images.errors import ImageError
+from pipeline.errors import ImageError
 
 __all__ = ["BUNDLED", "display", "file_stamp", "local_path", "path_uri", "read_file"]
 

@@ -24,8 +24,8 @@ import h5py
 import numpy as np
 import scipy.io
 
+from pipeline.errors import ImageError
 from pipeline.images.cache import PixelCache
-from pipeline.images.errors import ImageError
 from pipeline.images.files import file_stamp, local_path, read_file
 from pipeline.pixels import Pixels
 

@@ -33,7 +33,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.images.errors import ImageError
+from pipeline.errors import ImageError
 
 __all__ = [
     "ALIGN",

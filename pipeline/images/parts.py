@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from pipeline.errors import ImageError
 from pipeline.images.dng import read_dng, size_of_dng
-from pipeline.images.errors import ImageError
 from pipeline.images.mat import open_mat, read_block
 from pipeline.images.mosaic import AUTO, Part, pack, packed_size, scale
 from pipeline.images.probe import MAX_PIXELS, MIN_SIDE, probe

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import tifffile
 
+from pipeline.errors import ImageError
 from pipeline.images.cache import PixelCache
-from pipeline.images.errors import ImageError
 from pipeline.images.files import display, file_stamp, read_file
 from pipeline.images.mosaic import Part, parse_part
 from pipeline.images.parts import decode_sensor_file, is_sensor_file, packed, read_part_block

@@ -17,7 +17,7 @@ from typing import Literal
 
 import tifffile
 
-from pipeline.images.errors import ImageError
+from pipeline.errors import ImageError
 from pipeline.pixels import SampleType
 
 __all__ = ["MAX_PIXELS", "MIN_SIDE", "Probe", "probe"]

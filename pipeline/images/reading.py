@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.images.errors import ImageError
+from pipeline.errors import ImageError
 from pipeline.images.files import display, read_file
 from pipeline.images.mosaic import Part, parse_part
 from pipeline.images.parts import size_of_part

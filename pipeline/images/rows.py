@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.corpus.formats import FileRecord, ShardReader, format_of_path, open_shard
-from pipeline.images.errors import ImageError
+from pipeline.errors import ImageError
 from pipeline.images.files import local_path
 from pipeline.pixels import Pixels
 from pipeline.storage import DatasetError, StorageError

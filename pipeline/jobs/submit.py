@@ -33,13 +33,14 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 from urllib.parse import urlsplit
 
+from pipeline.errors import JobError
 from pipeline.jobs.portable import JobManifest, check_paths
 from pipeline.version import __version__
 
-__all__ = ["JobError", "connect", "follow_job", "submission_id_for", "submit"]
+__all__ = ["connect", "follow_job", "submission_id_for", "submit"]
 
 MANIFEST_FILE = "noisemill-manifest.yaml"
-PACKAGES = ("denoisers", "generators", "manifests", "pipeline")
+PACKAGES = ("denoisers", "generators", "manifests", "noisemill", "pipeline")
 # The job server's own limit for an uploaded folder is 512 MiB (Ray 2.60).
 MAX_UPLOAD_BYTES = 500 * 2**20
 NO_CLIENT = (
@@ -59,10 +60,6 @@ ADDRESS_VARIABLES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 
 # How long a head's agent may take to start: on a busy machine with 2 cores, most of a minute.
 AGENT_SECONDS, AGENT_POLL_SECONDS = 90.0, 1.0
-
-
-class JobError(RuntimeError):
-    """A job could not be handed over or followed; the message says what to do."""
 
 
 def submit(

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import InputError, printable
+
 __all__ = ["ManifestError", "Mistake", "closest", "dotted", "printable", "show"]
 
 KeyPath = tuple[str | int, ...]
@@ -37,10 +39,15 @@ class Mistake:
     expected: str = ""
     hint: str = ""
 
+    @property
+    def place(self) -> str:
+        """File, line where there is one, and key."""
+        file = self.file if self.line is None else f"{self.file}:{self.line}"
+        return ": ".join(part for part in (file, self.key_path) if part)
+
     def __str__(self) -> str:
         """Return the mistake as one line: place, key, found, guess or expectation, advice."""
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        text = ": ".join(part for part in (place, self.key_path, self.found) if part)
+        text = ": ".join(part for part in (self.place, self.found) if part)
         if self.hint.endswith("?"):
             text += f"; {self.hint}"
             if self.expected:
@@ -50,20 +57,24 @@ class Mistake:
         return printable(text)
 
 
-class ManifestError(ValueError):
+class ManifestError(InputError):
     """A manifest that cannot be used, with every mistake found in it.
 
     Args:
         mistakes: At least one mistake; equal ones are told once, in the order of their lines.
     """
 
+    code = "manifest"
+    is_usage = True
+
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes: list[Mistake] = sorted(dict.fromkeys(mistakes), key=_order)
-        super().__init__(self.mistakes)
-
-    def __str__(self) -> str:
-        """Return one line a mistake."""
-        return "\n".join(str(mistake) for mistake in self.mistakes)
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+        first = self.mistakes[0]
+        self.what, self.where = first.found, first.place
+        self.expected, self.what_to_do = first.expected.removeprefix("expected "), first.hint
+        # The one argument, as a pickle gives it back.
+        self.args = (self.mistakes,)
 
 
 def _order(mistake: Mistake) -> tuple[bool, str, int, int]:
@@ -109,8 +120,3 @@ def show(value: Any) -> str:
         return f"a list of {len(value)} {items}" if value else "an empty list"
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
-
-
-def printable(text: str) -> str:
-    """Return the text on one line and safe for any terminal: other characters as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -9,20 +9,16 @@ from typing import Any
 import denoisers
 import generators
 from generators.weights_file import bundled, card, load_header, sha256_of_file
+from pipeline.errors import UnknownNameError
 from pipeline.manifest.mistakes import closest
 
 __all__ = [
-    "UnknownNameError",
     "bundled_weights",
     "details",
     "known_denoisers",
     "known_generators",
     "shots_of",
 ]
-
-
-class UnknownNameError(ValueError):
-    """There is nothing of that name."""
 
 
 def known_generators() -> list[dict[str, Any]]:

@@ -16,9 +16,9 @@ import generators
 import pipeline.building.estimate as estimate_module
 from generators.base import NoiseRequest, NoiseSample, as_generator
 from pipeline.building.estimate import Estimate, estimate
-from pipeline.building.plan import PlanError
 from pipeline.building.run import build
 from pipeline.engine.resources import Machine
+from pipeline.errors import PlanError
 from pipeline.manifest.models import CorpusManifest
 
 Make = Callable[..., CorpusManifest]

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from generators.base import NoiseRequest, NoiseSample, as_generator
-from pipeline.building.plan import Plan, PlanError, make_plan, patch_id, rows_per_shard
+from pipeline.building.plan import Plan, make_plan, patch_id, rows_per_shard
 from pipeline.building.recipe import LoadedGenerator, load_generators
+from pipeline.errors import PlanError
 from pipeline.manifest.models import CorpusManifest
 
 Make = Callable[..., CorpusManifest]

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 import pipeline.building.run as module
-from pipeline.building.plan import PlanError
 from pipeline.building.recipe import recipe_of
 from pipeline.building.run import build
 from pipeline.corpus.formats import open_shard
 from pipeline.corpus.index import load_corpus
 from pipeline.corpus.verify import verify
+from pipeline.errors import PlanError
 from pipeline.images import read_pixels
 from pipeline.manifest.models import CorpusManifest
 from pipeline.pictures.sample import regenerate

@@ -10,16 +10,10 @@ import pytest
 
 import pipeline.building.resume as module
 from pipeline.building.plan import Plan
-from pipeline.building.resume import (
-    ManifestChangedError,
-    NotACorpusError,
-    Resumed,
-    look_at_output,
-    refuse_foreign,
-    remember_plan,
-)
+from pipeline.building.resume import Resumed, look_at_output, refuse_foreign, remember_plan
 from pipeline.building.run import prepare
 from pipeline.corpus.shard_records import ShardRecord, write_record
+from pipeline.errors import ManifestChangedError, NotACorpusError
 from pipeline.manifest.models import CorpusManifest
 from pipeline.storage import list_files
 from tests.contracts.runs import state

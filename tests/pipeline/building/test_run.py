@@ -22,11 +22,10 @@ import pipeline.building.run as build_module
 from generators.base import NoiseRequest, NoiseSample
 from generators.parametric import AWGN
 from generators.sample_check import SampleError
-from pipeline.building.reject_budget import RejectBudgetError
-from pipeline.building.resume import ManifestChangedError, NotACorpusError
 from pipeline.building.run import Result, build
 from pipeline.corpus.index import load_corpus
 from pipeline.corpus.verify import verify
+from pipeline.errors import ManifestChangedError, NotACorpusError, RejectBudgetError
 from pipeline.lock import run_lock
 from pipeline.manifest.models import CorpusManifest
 from pipeline.storage import StorageError, list_files

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline.building.plan import PlanError
 from pipeline.cli.errors import ErrorGroup, explain
+from pipeline.errors import PlanError
 from pipeline.manifest.mistakes import ManifestError, Mistake
 from pipeline.storage import DatasetError, StorageError
 from tests.contracts.command import interruptible, noisemill, write_manifest

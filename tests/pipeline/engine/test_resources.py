@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.building.plan import PlanError
 from pipeline.engine.resources import Crew, Machine, crew_for
+from pipeline.errors import PlanError
 from pipeline.manifest.models import Resources
 
 

@@ -25,9 +25,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import JobError
 from pipeline.jobs import submit as submit_module
 from pipeline.jobs.portable import JobManifest
-from pipeline.jobs.submit import JobError, connect, follow_job, submission_id_for, submit
+from pipeline.jobs.submit import connect, follow_job, submission_id_for, submit
 
 START_SECONDS = 90.0
 TEXT = "kind: corpus\nname: small\noutput: {path: /tmp/nowhere}\n"

@@ -19,8 +19,8 @@ from pydantic import ValidationError
 import denoisers
 import pipeline.training.jobs.denoiser as module
 from generators.weights_file import load_weights
-from pipeline.building.reject_budget import RejectBudgetError
 from pipeline.building.run import build
+from pipeline.errors import RejectBudgetError
 from pipeline.manifest.models import CorpusManifest, TrainDenoiserManifest
 from pipeline.training.jobs.denoiser import train_denoiser
 from pipeline.training.jobs.denoiser_data import denoising_batches
