@@ -34,10 +34,10 @@ from pipeline.sources.base import label_of
 from pipeline.sources.photographs import licenses_of
 from pipeline.storage import publish
 from pipeline.training.engine.task import Example
-from pipeline.training.jobs.generator_card import Trained
 
 if TYPE_CHECKING:
-    from pipeline.training.jobs.denoiser_card import TrainedDenoiser
+    from pipeline.training.jobs.denoiser_result import TrainedDenoiser
+    from pipeline.training.jobs.generator_result import TrainedGenerator
 
 __all__ = ["EXAMPLES", "REPORT_NAME", "read_log", "render_training", "write_training_report"]
 
@@ -64,7 +64,7 @@ def write_training_report(
     folder: Path,
     manifest: Training,
     *,
-    trained: Trained | TrainedDenoiser | None = None,
+    trained: TrainedGenerator | TrainedDenoiser | None = None,
     examples: Sequence[Example] = (),
 ) -> str:
     """Write ``report.html`` into the folder of a training.

@@ -15,15 +15,16 @@ computed imaging", ICIP (the penalty; eps of 1e-3 is Lai et al. 2017's); Lehtine
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from denoisers.base import Denoiser
 from generators.base import Domain
-from generators.training import TrainingBatch, image
+from generators.training import Part, TrainingBatch, image
 from pipeline.training.data.batches import Batches
 from pipeline.training.engine.task import Example, pixels, single_row, unfitness
 
@@ -83,6 +84,17 @@ class DenoiserTask:
 
     def initialise(self) -> None:
         """Leave fresh weights as they are: they follow from the denoiser's seed."""
+
+    def parts(self) -> dict[str, Part]:
+        """Return what is saved."""
+        network = self.module
+        assert isinstance(network, Denoiser)
+        config = network.config.to_dict()
+        return {"": Part(family=network.name, config=config, tensors=network.state_dict())}
+
+    def adopt(self, state: Mapping[str, Tensor]) -> None:
+        """Take other weights."""
+        self.module.load_state_dict(state)
 
     def loss(self, step: int) -> Tensor:
         """Return the scalar loss of a step."""

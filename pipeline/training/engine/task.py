@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from generators.base import Domain, NoiseGenerator, NoiseRequest, NoiseSample
 from generators.seeds import patch_seed
-from generators.training import NoiseTask, TrainingBatch, image
+from generators.training import NoiseTask, Part, TrainingBatch, image
 from pipeline.measure.metrics import AkldMetric, KldConvention, KldMetric, NoiseBlock
 from pipeline.measure.metrics.base import Array, Floats
 from pipeline.measure.noise_score import distances
@@ -94,6 +94,20 @@ class DataTask:
     def captures(self) -> tuple[tuple[str, int], ...]:
         """Every (camera, ISO) that the task is conditioned on."""
         return self._data.captures
+
+    @property
+    def domain(self) -> Domain:
+        """Domain of the images."""
+        return self.task.domain
+
+    def parts(self) -> dict[str, Part]:
+        """Return what is saved."""
+        return self.task.parts()
+
+    def adopt(self, state: Mapping[str, Tensor]) -> None:
+        """Take other weights; a closing fit belongs to the weights it was made with."""
+        self.module.load_state_dict(state)
+        self.task.finish(self.batch)
 
     def initialise(self) -> None:
         """Prepare fresh weights from the batch of step 0."""

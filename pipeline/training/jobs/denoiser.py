@@ -16,7 +16,7 @@ from pipeline.manifest.models import TrainDenoiserManifest
 from pipeline.training.engine.denoiser import DenoiserTask
 from pipeline.training.engine.events import training_log
 from pipeline.training.engine.loop import Progress, train
-from pipeline.training.jobs.denoiser_card import TrainedDenoiser, publish_denoiser
+from pipeline.training.jobs.denoiser_result import TrainedDenoiser, publish_denoiser
 from pipeline.training.jobs.denoiser_task import prepare_denoiser
 from pipeline.training.jobs.distributed import train_on_ray
 from pipeline.training.jobs.folder import page_writer, remember
@@ -90,9 +90,9 @@ def _train_in(
             folder,
             manifest,
             task,
-            ready.data,
-            result,
-            source,
+            data=ready.data,
+            result=result,
+            source=source,
             waited=waiting / spent if waiting else math.nan,
         )
         if not manifest.report:

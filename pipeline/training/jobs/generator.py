@@ -19,8 +19,8 @@ from pipeline.training.engine.events import training_log
 from pipeline.training.engine.loop import Progress, train
 from pipeline.training.engine.task import DataTask
 from pipeline.training.jobs.folder import page_writer, remember
-from pipeline.training.jobs.generator_card import Trained, publish_training
 from pipeline.training.jobs.generator_data import check_held_out, make_batches
+from pipeline.training.jobs.generator_result import TrainedGenerator, publish_generator
 from pipeline.training.jobs.progress import TrainingDisplay, Watched
 from pipeline.training.jobs.schedule import loop_recipe
 
@@ -30,7 +30,9 @@ __all__ = ["train_generator"]
 _WAYS = {"output", "report", "tensorboard"}
 
 
-def train_generator(manifest: TrainGeneratorManifest, *, source: str, style: Style) -> Trained:
+def train_generator(
+    manifest: TrainGeneratorManifest, *, source: str, style: Style
+) -> TrainedGenerator:
     """Train a noise model, or go on with an interrupted training of the same manifest.
 
     Args:
@@ -51,7 +53,7 @@ def train_generator(manifest: TrainGeneratorManifest, *, source: str, style: Sty
 
 def _train_in(
     folder: Path, manifest: TrainGeneratorManifest, *, source: str, style: Style
-) -> Trained:
+) -> TrainedGenerator:
     schedule = manifest.schedule
     if schedule.threads is not None:
         torch.set_num_threads(schedule.threads)
@@ -93,8 +95,8 @@ def _train_in(
     task.finish(trained.batch)
     if manifest.validation is not None:
         tell(style, "measuring the weights on the validation's data")
-    left = publish_training(folder, manifest, trained, store, result, source)
-    return _report(folder, manifest, left, trained, style) if manifest.report else left
+    left = publish_generator(folder, manifest, trained, store=store, result=result, source=source)
+    return _report(folder, manifest, left, task=trained, style=style) if manifest.report else left
 
 
 def _task(manifest: TrainGeneratorManifest, batches: Batches) -> NoiseTask:
@@ -148,8 +150,12 @@ def _page(folder: Path, manifest: TrainGeneratorManifest) -> str:
 
 
 def _report(
-    folder: Path, manifest: TrainGeneratorManifest, left: Trained, task: DataTask, style: Style
-) -> Trained:
+    folder: Path,
+    manifest: TrainGeneratorManifest,
+    left: TrainedGenerator,
+    task: DataTask,
+    style: Style,
+) -> TrainedGenerator:
     """Write the report of a finished training and say where it is."""
     from pipeline.report.training import EXAMPLES, write_training_report
 

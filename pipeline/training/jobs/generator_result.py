@@ -1,35 +1,30 @@
-"""What a training leaves: weights files, their cards, and what the validation measured."""
+"""What a generator's training leaves: weights, what the validation measured, how it is told."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from generators.capture import configuration_name
-from generators.weights_file import load_header, save_weights
 from pipeline.building.progress import duration
-from pipeline.corpus.provenance import git_revision, hardware, software_versions
 from pipeline.images import read_pixels
 from pipeline.manifest.models import TrainGeneratorManifest
 from pipeline.measure.block_scores import evaluate_blocks, summarise
 from pipeline.measure.blocks import pair_blocks
-from pipeline.storage import publish
 from pipeline.training.data.store import TrainingStore
 from pipeline.training.engine.loop import TrainingResult
 from pipeline.training.engine.task import DataTask
+from pipeline.training.jobs.card import CardFacts, publish_weights
 from pipeline.training.jobs.generator_data import pair_records
 
-__all__ = ["Trained", "publish_training"]
+__all__ = ["TrainedGenerator", "publish_generator"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """What a training leaves.
+class TrainedGenerator:
+    """What a generator's training leaves.
 
     Args:
         weights: The weights file.
@@ -78,14 +73,15 @@ class Trained:
         return "\n".join(lines)
 
 
-def publish_training(
+def publish_generator(
     folder: Path,
     manifest: TrainGeneratorManifest,
     trained: DataTask,
+    *,
     store: TrainingStore,
     result: TrainingResult,
     source: str,
-) -> Trained:
+) -> TrainedGenerator:
     """Write the weights and their cards, and measure the weights on the validation's data.
 
     Args:
@@ -96,95 +92,31 @@ def publish_training(
         result: What the loop left.
         source: Where the manifest is.
     """
-    metrics = {} if manifest.validation is None else _measure(manifest, trained)
-    findings = trained.task.findings()
-    base = {
-        "license": manifest.license,
-        "configurations": [configuration_name(*capture) for capture in trained.captures],
-        "training_data": {
+    facts = CardFacts(
+        training_data={
             "scenes": sorted({image.scene for image in store.images}),
             "licenses": store.licenses,
             "simulated": [device.model_dump(mode="json") for device in manifest.data.simulate],
             "use": trained.task.uses,
             "share_of_places_within_offset": round(store.kept_fraction, 4),
         },
-        "training": {
-            "objective": manifest.model,
-            "steps": result.step,
-            "seconds": round(result.seconds, 1),
-            "threads": torch.get_num_threads(),
-            "skipped_steps": result.skipped,
-            **findings,
-        },
-        "metrics": metrics,
-        "manifest": _portable(manifest),
-        "manifest_file": Path(source).name,
-        "software": software_versions(),
-        "git": git_revision(),
-        "hardware": hardware(),
-    }
-    written = _write(folder, manifest, trained, base, "")
-    if result.best is not None and 0 < result.best_step < result.step:
-        last = {k: v.detach().clone() for k, v in trained.module.state_dict().items()}
-        trained.module.load_state_dict(result.best)
-        trained.task.finish(trained.batch)  # a closing fit belongs to the weights it was made with
-        note = {"step": result.best_step, **result.best_figures}
-        best = base | {"metrics": {"validation": result.best_figures}, "best": note}
-        written += _write(folder, manifest, trained, best, "-best")
-        trained.module.load_state_dict(last)
-        trained.task.finish(trained.batch)
-    (path, sha256), *others = written
-    return Trained(
-        weights=path,
-        sha256=sha256,
-        others=tuple(other for other, _ in others),
+        how={"objective": manifest.model},
+        metrics={} if manifest.validation is None else _measure(manifest, trained),
+        findings=trained.task.findings(),
+        subject={"configurations": [configuration_name(*capture) for capture in trained.captures]},
+    )
+    first, *others = publish_weights(
+        folder, manifest, trained, facts=facts, result=result, source=source
+    )
+    return TrainedGenerator(
+        weights=str(first.path),
+        sha256=first.sha256,
+        others=tuple(str(other.path) for other in others),
         steps=result.step,
         seconds=result.seconds,
-        metrics=metrics,
-        findings=findings,
+        metrics=dict(facts.metrics),
+        findings=dict(facts.findings),
     )
-
-
-def _write(
-    folder: Path,
-    manifest: TrainGeneratorManifest,
-    trained: DataTask,
-    base: Mapping[str, Any],
-    ending: str,
-) -> list[tuple[str, str]]:
-    """Write each part with its card; returns paths and SHA-256, the noise model first."""
-    written = []
-    for suffix, part in sorted(trained.task.parts().items()):
-        path = folder / f"{manifest.name}{suffix}{ending}.safetensors"
-        sha256 = save_weights(
-            path,
-            family=part.family,
-            config=part.config,
-            tensors=part.tensors,
-            license=manifest.license,
-        )
-        card = {
-            "name": path.stem,
-            "family": part.family,
-            "domain": trained.task.domain,
-            "parameters": load_header(path).parameters,
-            "sha256": sha256,
-            **base,
-        }
-        text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-        publish(str(folder), path.with_suffix(".json").name, text.encode())
-        written.append((str(path), sha256))
-    return written
-
-
-def _portable(manifest: TrainGeneratorManifest) -> dict[str, Any]:
-    """Return the manifest as it travels: without this machine's folders, which tell nobody else."""
-    values = manifest.model_dump(mode="json", exclude={"output"})
-    for part in (values["data"], values["validation"] or {"sources": []}):
-        for source in part["sources"]:
-            if Path(str(source.get("path", ""))).is_absolute():
-                source["path"] = Path(source["path"]).name
-    return values
 
 
 def _measure(manifest: TrainGeneratorManifest, trained: DataTask) -> dict[str, Any]:
