@@ -90,7 +90,7 @@ class DenoiserTask:
         network = self.module
         assert isinstance(network, Denoiser)
         config = network.config.to_dict()
-        return {"": Part(family=network.name, config=config, tensors=network.state_dict())}
+        return {"": Part(family=network.name, config=config, tensors=self.module.state_dict())}
 
     def adopt(self, state: Mapping[str, Tensor]) -> None:
         """Take other weights."""
