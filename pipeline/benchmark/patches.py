@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.corpus.formats import open_shard
 from pipeline.corpus.index import CorpusIndex, load_corpus
+from pipeline.corpus.reader import CorpusReader
 from pipeline.measure.metrics.base import Array, Floats
 from pipeline.measure.noise_score import GREY, is_sound
 from pipeline.pixels import white_level
@@ -95,20 +95,16 @@ def patch_side(root: str, index: CorpusIndex) -> int:
 
 
 def _rows(root: str, index: CorpusIndex) -> Iterator[Place]:
-    for shard in index.shards:
-        if not shard.files:
-            continue
-        file = shard.files[0]
-        with open_shard(root, file) as reader:
-            columns = reader.columns(_COLUMNS)
-            for row in range(reader.rows):
-                clean, noisy = reader.pair(row)
-                yield _place(
-                    f"{join(root, file.path)}#{row}",
-                    np.array(clean),
-                    np.array(noisy),
-                    {name: values[row] for name, values in columns.items()},
-                )
+    for file, shard in CorpusReader(root, index).shards():
+        columns = shard.columns(_COLUMNS)
+        for row in range(shard.rows):
+            clean, noisy = shard.pair(row)
+            yield _place(
+                f"{join(root, file.path)}#{row}",
+                np.array(clean),
+                np.array(noisy),
+                {name: values[row] for name, values in columns.items()},
+            )
 
 
 def _place(uri: str, clean: Array, noisy: Array, values: dict[str, Any]) -> Place:

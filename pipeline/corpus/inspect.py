@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.corpus.formats import FileRecord, open_shard
 from pipeline.corpus.index import CorpusIndex, load_corpus
+from pipeline.corpus.reader import CorpusReader, open_corpus
 from pipeline.pixels import white_level
 from pipeline.storage import is_remote, publish
 
@@ -112,9 +112,8 @@ def summarise_index(root: str, index: CorpusIndex) -> Summary:
     captures: Counter[tuple[str, int | None]] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
     levels: dict[str, list[float]] = {}
-    for file in _one_format(index):
-        with open_shard(root, file) as shard:
-            columns = shard.columns(["generator", "camera", "iso", "height", "width", "noise_std"])
+    for _, shard in CorpusReader(root, index).shards():
+        columns = shard.columns(["generator", "camera", "iso", "height", "width", "noise_std"])
         generators.update(columns["generator"])
         cameras = [camera or _UNKNOWN for camera in columns["camera"]]
         captures.update(zip(cameras, columns["iso"], strict=True))
@@ -155,21 +154,17 @@ def draw_gallery(root: str, path: str, rows: int = 6) -> None:
     """
     if rows < 1:
         raise ValueError(f"a gallery needs at least one line; got rows={rows}.")
-    index = load_corpus(root)
-    chosen = _choose(root, index, rows)
+    reader = open_corpus(root)
+    chosen = _choose(reader, rows)
     if not chosen:
         raise ValueError(f"{root} holds no pairs to draw.")
-    lines = [_line(root, candidates) for candidates in chosen]
-    sheet = _sheet(index.name, lines)
+    lines = [_line(reader, candidates) for candidates in chosen]
+    reader.close()
+    sheet = _sheet(reader.index.name, lines)
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG")
     folder, name = _divide(path)
     publish(folder, name, buffer.getvalue())
-
-
-def _one_format(index: CorpusIndex) -> list[FileRecord]:
-    """Return one file of each shard: the formats hold the same rows."""
-    return [shard.files[0] for shard in index.shards if shard.files]
 
 
 def _levels(values: Sequence[float]) -> NoiseLevels:
@@ -188,15 +183,15 @@ def _levels(values: Sequence[float]) -> NoiseLevels:
     )
 
 
-_Candidate = tuple[FileRecord, int, dict[str, Any]]
+_Candidate = tuple[int, int, dict[str, Any]]  # file, row in it, some of its columns
 
 
-def _choose(root: str, index: CorpusIndex, rows: int) -> list[list[_Candidate]]:
+def _choose(reader: CorpusReader, rows: int) -> list[list[_Candidate]]:
     """Return candidates for each line, over as many generators, cameras and ISO as possible."""
     groups: dict[tuple[str, str, int], list[_Candidate]] = {}
-    for file in _spread(_one_format(index), 8 * rows):
-        with open_shard(root, file) as shard:
-            columns = shard.columns(["sample_id", "generator", "camera", "iso", "noise_std"])
+    for file in _spread(range(len(reader.files)), 8 * rows):
+        names = ["sample_id", "generator", "camera", "iso", "noise_std"]
+        columns = reader.shard(file).columns(names)
         keys = zip(columns["generator"], columns["camera"], columns["iso"], strict=True)
         for row, (generator, camera, iso) in enumerate(keys):
             values = {name: column[row] for name, column in columns.items()}
@@ -220,12 +215,11 @@ def _spread(items: Sequence[Any], count: int) -> list[Any]:
     return [items[place] for place in places]
 
 
-def _line(root: str, candidates: Sequence[_Candidate]) -> tuple[str, list[np.ndarray]]:
+def _line(reader: CorpusReader, candidates: Sequence[_Candidate]) -> tuple[str, list[np.ndarray]]:
     """Return caption and images of the candidate with the most to see in its clean image."""
     pairs = []
     for file, row, values in _spread(candidates, _CANDIDATES):
-        with open_shard(root, file) as shard:
-            clean, noisy = shard.pair(row)
+        clean, noisy = reader.shard(file).pair(row)
         white = white_level(clean.dtype)
         pairs.append((clean.astype(np.float64) / white, noisy.astype(np.float64) / white, values))
     clean, noisy, values = max(pairs, key=lambda pair: float(pair[0].std()))

@@ -16,19 +16,18 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.canonical import canonical_json, list_of, rebuild, scalar_fields
+from pipeline.corpus.damage import damage
 from pipeline.corpus.formats.base import FileRecord
 from pipeline.records import Reject
 from pipeline.storage import (
     TEMP_PREFIX,
     DatasetError,
     StorageError,
-    file_size,
     join,
     list_files,
     publish,
     read_bytes,
     remove,
-    sha256_file,
 )
 
 __all__ = ["PLAN_NOTE", "RECORDS", "ShardRecord", "done_shards", "sweep_orphans", "write_record"]
@@ -140,11 +139,8 @@ def _done_record(root: str, name: str, plan_sha256: str) -> ShardRecord | None:
         record = ShardRecord.from_dict(data, where=where)
         if record.plan_sha256 != plan_sha256 or f"{record.name}.json" != name:
             return None
-        for file in record.files:
-            if file_size(root, file.path) != file.bytes:
-                return None
-            if sha256_file(root, file.path) != file.sha256:
-                return None
+        if any(damage(root, file) for file in record.files):
+            return None
     except (ValueError, AttributeError, DatasetError, StorageError):
         return None
     return record

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.corpus.columns import COLUMNS, noise_std
+from pipeline.corpus.damage import damage
 from pipeline.corpus.formats import FileRecord, ShardReader, open_shard, shard_folders
 from pipeline.corpus.index import CorpusIndex, Totals, load_corpus
 from pipeline.corpus.shard_records import PLAN_NOTE, RECORDS, ShardRecord
@@ -25,9 +26,7 @@ from pipeline.storage import (
     TEMP_PREFIX,
     DatasetError,
     StorageError,
-    file_size,
     list_files,
-    sha256_file,
 )
 
 __all__ = ["VerifyReport", "verify"]
@@ -128,7 +127,7 @@ def _check_shard(
     first: tuple[ShardReader, dict[str, list[Any]], str] | None = None
     for file in shard.files:
         try:
-            problem = _check_bytes(root, file)
+            problem = damage(root, file)
             if problem:
                 # Not opened: one wrong byte in a string heap keeps HDF5 2.0 busy for ever.
                 seen.problems.append(problem)
@@ -148,16 +147,6 @@ def _check_shard(
             seen.problems.append(f"{file.path}: {error.strerror or error}.")
         except (DatasetError, ValueError) as error:
             seen.problems.append(f"{file.path}: {error}")
-
-
-def _check_bytes(root: str, file: FileRecord) -> str | None:
-    size = file_size(root, file.path)
-    if size != file.bytes:
-        return f"{file.path}: {size} bytes; the index says {file.bytes}."
-    found = sha256_file(root, file.path)
-    if found != file.sha256:
-        return f"{file.path}: changed since it was written; SHA-256 {found}, not {file.sha256}."
-    return None
 
 
 def _check_rows(

@@ -12,7 +12,6 @@ cache of the worker's process, because neighbouring rows share them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,8 @@ import numpy as np
 
 from pipeline.building.stages.cut import read_unchanged
 from pipeline.corpus.formats import FileRecord, open_shard
-from pipeline.corpus.index import CorpusIndex, load_corpus
+from pipeline.corpus.index import CorpusIndex
+from pipeline.corpus.reader import open_corpus
 from pipeline.evaluation.noise import SMALLEST, Measured, NoiseMeasure
 from pipeline.manifest.evaluation import CorpusSubject, EvaluationData, EvaluationMetrics
 from pipeline.manifest.models import CorpusManifest, Splits
@@ -30,8 +30,6 @@ from pipeline.measure.metrics.base import Array, Floats
 from pipeline.pixels import white_level
 from pipeline.records import ImageRecord
 from pipeline.sources import scan
-from pipeline.sources.corpus import preferred_file
-from pipeline.storage import DatasetError, StorageError, file_size, sha256_file
 
 __all__ = [
     "CorpusMeasure",
@@ -40,7 +38,7 @@ __all__ = [
     "ShardPiece",
     "cell_of",
     "check_size",
-    "open_corpus",
+    "open_subject",
     "own_partners",
     "pairs_of",
     "told",
@@ -48,7 +46,6 @@ __all__ = [
 ]
 
 _KEYS = ("source_id", "crop_y", "crop_x", "generator", "camera", "iso", "scene")
-_READERS = 4
 _MOST_TOLD = 5
 
 
@@ -85,7 +82,7 @@ class ShardPiece:
     generator: str
 
 
-def open_corpus(subject: CorpusSubject) -> Opened:
+def open_subject(subject: CorpusSubject) -> Opened:
     """Read the index and check the files, before any work.
 
     Raises:
@@ -93,32 +90,20 @@ def open_corpus(subject: CorpusSubject) -> Opened:
         ValueError: If the split is empty or a generator is not there.
         DatasetError: If shards are missing or altered.
     """
-    index = load_corpus(subject.path)
+    reader = open_corpus(
+        subject.path,
+        splits=None if subject.split is None else [subject.split],
+        generators=subject.generators,
+        check="checksums" if subject.verify else "sizes",
+    )
+    index = reader.index
     if not index.splits:
         raise ValueError(f"corpus {subject.path} holds no pairs at all.")
-    if subject.split is not None and subject.split not in index.splits:
-        raise ValueError(
-            f"corpus {subject.path} has no pairs in split {subject.split}; it has "
-            f"{', '.join(index.splits)}. Correct corpus.split."
-        )
-    keys = [entry.key for entry in index.generators]
-    unknown = [key for key in subject.generators or () if key not in keys]
-    if unknown:
-        raise ValueError(
-            f"corpus {subject.path} has no generator {', '.join(unknown)}; it has "
-            f"{', '.join(keys)}. Correct corpus.generators."
-        )
-    files = [
-        preferred_file(shard.files)
-        for shard in index.shards
-        if shard.rows and subject.split in (None, shard.split)
-    ]
-    _check_files(subject.path, files, hashes=subject.verify)
     return Opened(
         root=subject.path,
         index=index,
-        files=files,
-        generators=[key for key in keys if key in (subject.generators or keys)],
+        files=[file for file in reader.files if file.rows],
+        generators=reader.generators,
         size=int(index.manifest["patches"]["size"]),
     )
 
@@ -252,30 +237,6 @@ def unit(pixels: Array) -> Floats:
     """Return stored pixels as float64 with the white level at 1."""
     scaled: Floats = pixels.astype(np.float64) / white_level(pixels.dtype)
     return scaled
-
-
-def _check_files(root: str, files: Sequence[FileRecord], *, hashes: bool) -> None:
-    def problem(file: FileRecord) -> str | None:
-        try:
-            size = file_size(root, file.path)
-            if size != file.bytes:
-                return f"{file.path}: {size} bytes, corpus.json says {file.bytes}"
-            if hashes and sha256_file(root, file.path) != file.sha256:
-                return f"{file.path}: changed since it was written (SHA-256)"
-        except StorageError as error:
-            return f"{file.path}: {error.strerror or error}"
-        return None
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        problems = [text for text in pool.map(problem, files) if text is not None]
-    if problems:
-        more = f"\n  and {len(problems) - _MOST_TOLD} more" if len(problems) > _MOST_TOLD else ""
-        raise DatasetError(
-            f"corpus {root} is damaged; nothing was measured:\n  "
-            + "\n  ".join(problems[:_MOST_TOLD])
-            + more
-            + "\n`noisemill verify` says more; run its manifest again to make what is missing."
-        )
 
 
 def check_size(opened: Opened) -> None:

@@ -18,7 +18,7 @@ from pipeline.evaluation.corpora import (
     PairMeasure,
     ShardPiece,
     check_size,
-    open_corpus,
+    open_subject,
     own_partners,
     pairs_of,
     told,
@@ -105,7 +105,7 @@ def prepare(manifest: EvaluateManifest) -> Prepared:
 
 def _corpus(manifest: EvaluateManifest) -> Prepared:
     assert manifest.corpus is not None
-    opened = open_corpus(manifest.corpus)
+    opened = open_subject(manifest.corpus)
     check_size(opened)
     if manifest.data is None:
         partners = own_partners(opened)

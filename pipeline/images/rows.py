@@ -8,15 +8,14 @@ order.
 
 from __future__ import annotations
 
-import os
 import re
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.corpus.formats import FileRecord, ShardReader, format_of_path, open_shard
+from pipeline.corpus.open_shards import OpenShards
 from pipeline.errors import ImageError
 from pipeline.images.files import local_path
 from pipeline.pixels import Pixels
@@ -37,26 +36,14 @@ class Row:
     column: str
 
 
-class _OpenShards(threading.local):
-    """The shards this thread has open; readers may not be shared among threads or across a fork."""
+class _ThreadShards(threading.local):
+    """The shards this thread has open; readers may not be shared among threads."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.readers: OrderedDict[tuple[str, tuple[int, int]], ShardReader] = OrderedDict()
-
-    def get(self, path: str, stamp: tuple[int, int]) -> ShardReader:
-        if self.pid != os.getpid():
-            self.__init__()  # type: ignore[misc]
-        key = (path, stamp)
-        if key not in self.readers:
-            while len(self.readers) >= _OPEN_SHARDS:
-                self.readers.popitem(last=False)[1].close()
-            self.readers[key] = _open(path)
-        self.readers.move_to_end(key)
-        return self.readers[key]
+        self.shards = OpenShards(_OPEN_SHARDS)
 
 
-_SHARDS = _OpenShards()
+_SHARDS = _ThreadShards()
 
 
 def parse_row(uri: str) -> Row | None:
@@ -87,7 +74,7 @@ def read_row(row: Row, stamp: tuple[int, int]) -> Pixels:
             such row.
     """
     try:
-        shard = _SHARDS.get(row.path, stamp)
+        shard = _SHARDS.shards.get((row.path, stamp), lambda: _open(row.path))
         if row.index >= shard.rows:
             raise ImageError("missing", f"the shard has {shard.rows} rows.")
         clean, noisy = shard.pair(row.index)

@@ -23,8 +23,9 @@ from generators.sample_check import checked_sample
 from generators.seeds import patch_seed
 from pipeline.building.plan import PlannedShard, patch_id
 from pipeline.building.run import inline_stages, prepare, task_for
-from pipeline.corpus.formats import ShardName, open_shard
+from pipeline.corpus.formats import ShardName
 from pipeline.corpus.index import load_corpus
+from pipeline.corpus.reader import open_corpus
 from pipeline.manifest.models import CorpusManifest
 from pipeline.pixels import quantise, to_unit
 
@@ -175,13 +176,11 @@ def regenerate(root: str, sample_id: str) -> Regenerated:
 
 def _stored(root: str, sample_id: str) -> tuple[tuple[NDArray[Any], NDArray[Any]], dict[str, Any]]:
     names = ("sample_id", "source_id", "source_uri", "crop_y", "crop_x", "split", "generator")
-    for shard in load_corpus(root).shards:
-        for file in shard.files[:1]:
-            with open_shard(root, file) as reader:
-                columns = reader.columns(names)
-                if sample_id in columns["sample_id"]:
-                    row = columns["sample_id"].index(sample_id)
-                    return reader.pair(row), {name: columns[name][row] for name in names}
+    for _, shard in open_corpus(root).shards():
+        columns = shard.columns(names)
+        if sample_id in columns["sample_id"]:
+            row = columns["sample_id"].index(sample_id)
+            return shard.pair(row), {name: columns[name][row] for name in names}
     raise ValueError(
         f"{root} holds no sample '{sample_id}'; `noisemill inspect {root}` lists some."
     )

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from pipeline.corpus.formats import FileRecord, open_shard, preferred
 from pipeline.corpus.index import CorpusIndex
+from pipeline.corpus.reader import CorpusReader
 from pipeline.measure.metrics.base import Array, Floats
 from pipeline.measure.noise_score import GREY, is_sound
 from pipeline.pixels import white_level
@@ -171,7 +171,7 @@ class ReportSamples:
 
 @dataclass
 class _Row:
-    file: FileRecord
+    file: int
     row: int
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -196,10 +196,10 @@ def collect_samples(
         DatasetError: If a shard is damaged.
         StorageError: If a shard cannot be read.
     """
-    files = _files(index)
-    rows, width = _places(root, files)
+    reader = CorpusReader(root, index)
+    rows, width = _places(reader)
     chosen = _choose(rows, per_cell, width)
-    made = _read(root, chosen)
+    made = _read(reader, chosen)
     order = [entry.key for entry in index.generators]
     patches = [
         _patch(place, made[place], order, real_pairs)
@@ -242,22 +242,21 @@ def _cell_order(cell: Cell) -> tuple[bool, str, int]:
     return (cell.camera is None, cell.camera or "", cell.iso or 0)
 
 
-def _files(index: CorpusIndex) -> list[FileRecord]:
-    """Return one format's files, an even choice of at most ``MAX_FILES``."""
-    format = next(iter(preferred(index.formats)), None)
-    files = [f for shard in index.shards for f in shard.files if f.format == format and f.rows]
+def _files(reader: CorpusReader) -> list[int]:
+    """Return an even choice of the files, at most ``MAX_FILES``."""
+    files = [number for number, file in enumerate(reader.files) if file.rows]
     if len(files) <= MAX_FILES:
         return files
     return [files[i] for i in np.linspace(0, len(files) - 1, MAX_FILES).astype(int).tolist()]
 
 
-def _places(root: str, files: Sequence[FileRecord]) -> tuple[dict[tuple[str, _Place], _Row], int]:
+def _places(reader: CorpusReader) -> tuple[dict[tuple[str, _Place], _Row], int]:
     found: dict[tuple[str, _Place], _Row] = {}
     width = 1
-    for file in files:
-        with open_shard(root, file) as shard:
+    for file in _files(reader):
+        with reader.opened(file) as shard:
             columns = shard.columns(_KEYS)
-        for row in range(file.rows):
+        for row in range(reader.files[file].rows):
             value = {name: columns[name][row] for name in _KEYS}
             cell = Cell(value["camera"] or None, value["iso"] or None)
             place = _Place(cell, value["source_id"], int(value["crop_y"]), int(value["crop_x"]))
@@ -282,14 +281,14 @@ def _choose(
 
 
 def _read(
-    root: str, chosen: Mapping[tuple[str, _Place], _Row]
+    reader: CorpusReader, chosen: Mapping[tuple[str, _Place], _Row]
 ) -> dict[_Place, dict[str, tuple[_Row, Made]]]:
-    by_file: defaultdict[str, list[tuple[str, _Place, _Row]]] = defaultdict(list)
+    by_file: defaultdict[int, list[tuple[str, _Place, _Row]]] = defaultdict(list)
     for (generator, place), row in chosen.items():
-        by_file[row.file.path].append((generator, place, row))
+        by_file[row.file].append((generator, place, row))
     made: defaultdict[_Place, dict[str, tuple[_Row, Made]]] = defaultdict(dict)
-    for wanted in by_file.values():
-        with open_shard(root, wanted[0][2].file) as shard:
+    for file, wanted in by_file.items():
+        with reader.opened(file) as shard:
             columns = shard.columns(_DETAILS)
             for generator, place, row in sorted(wanted, key=lambda item: item[2].row):
                 row.details = {name: columns[name][row.row] for name in _DETAILS}

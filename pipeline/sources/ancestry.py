@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 
 from pipeline.corpus.formats import FileRecord, open_shard
 from pipeline.corpus.index import CorpusIndex, load_corpus
+from pipeline.corpus.reader import CorpusReader
 from pipeline.manifest.models import CorpusSource, Source
-from pipeline.sources.corpus import absolute_root, preferred_file
+from pipeline.sources.corpus import absolute_root
 from pipeline.storage import DatasetError, StorageError, join
 
 __all__ = ["photographs_behind", "photographs_of"]
@@ -36,10 +37,10 @@ def photographs_of(sources: Iterable[Source]) -> dict[str, str]:
         if not isinstance(source, CorpusSource):
             continue
         index = load_corpus(source.path)
+        splits = None if source.only is None else [s for s in source.only if s in index.splits]
         rows: dict[str, str] = {}
-        for shard in index.shards:
-            if shard.files and (source.only is None or shard.split in source.only):
-                rows.update(_origins(source.path, preferred_file(shard.files)))
+        for file in CorpusReader(source.path, index, splits=splits).files:
+            rows.update(_origins(source.path, file))
         found |= photographs_behind(index, rows)
     return found
 

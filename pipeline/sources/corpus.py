@@ -1,4 +1,4 @@
-"""The images of an existing corpus: each row is a record, HDF5 shards and Parquet shards alike.
+"""The images of an existing corpus: each row is a record, whatever its format.
 
 A row has no file of its own, so its checksum is taken over shape, type and pixels: the same corpus
 gives the same ids from either format. A clean patch stands in several rows when several generators
@@ -10,24 +10,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipeline.corpus.formats import FileRecord, open_shard, preferred
+from pipeline.corpus.damage import REMEDY, damage
 from pipeline.corpus.index import load_corpus
+from pipeline.corpus.reader import CorpusReader
 from pipeline.images import Header, display
 from pipeline.images.files import local_path
 from pipeline.images.reading import header_of
 from pipeline.manifest.models import CorpusSource, Splits
 from pipeline.records import ImageRecord, Reject
 from pipeline.sources.base import UNSPECIFIED, Scan, label_of
-from pipeline.storage import DatasetError, StorageError, join, sha256_file
+from pipeline.storage import DatasetError, StorageError, exists, join
 
-__all__ = ["absolute_root", "preferred_file", "scan_corpus"]
+__all__ = ["absolute_root", "scan_corpus"]
 
 _COLUMNS = ("camera", "iso", "scene", "split", "domain")
 _BATCH = 256
@@ -56,12 +57,9 @@ def scan_corpus(source: CorpusSource, splits: Splits) -> Scan:
     """
     root = absolute_root(source.path)
     index = load_corpus(root)
-    files = [
-        preferred_file(shard.files)
-        for shard in index.shards
-        if shard.files and (source.only is None or shard.split in source.only)
-    ]
-    if not files:
+    only = None if source.only is None else [s for s in source.only if s in index.splits]
+    reader = CorpusReader(root, index, splits=only)
+    if not reader.files:
         raise ValueError(
             f"corpus {display(source.path)} has no rows in splits "
             f"{', '.join(source.only or ('train', 'val', 'test'))}; it has "
@@ -71,7 +69,7 @@ def scan_corpus(source: CorpusSource, splits: Splits) -> Scan:
     scan = Scan()
     seen: set[str] = set()
     with ThreadPoolExecutor(max_workers=4) as pool:
-        for rows in pool.map(lambda file: _read_shard(root, file), files):
+        for rows in pool.map(lambda number: _read_shard(reader, number), range(len(reader.files))):
             if isinstance(rows, Reject):
                 scan.rejects.append(rows)
                 continue
@@ -89,30 +87,22 @@ def absolute_root(path: str) -> str:
     return path if local is None else os.path.abspath(local)
 
 
-def preferred_file(files: Sequence[FileRecord]) -> FileRecord:
-    """Return the file of a shard to read."""
-    by_format = {file.format: file for file in files}
-    return by_format[preferred(by_format)[0]]
-
-
-def _read_shard(root: str, file: FileRecord) -> list[_Row] | Reject:
-    uri = join(root, file.path)
+def _read_shard(reader: CorpusReader, number: int) -> list[_Row] | Reject:
+    file = reader.files[number]
+    uri = join(reader.root, file.path)
     try:
-        found = sha256_file(root, file.path)
-        if found != file.sha256:
-            return Reject(
-                uri=uri,
-                reason="changed",
-                detail=f"SHA-256 {found[:12]}, but corpus.json says {file.sha256[:12]}; all "
-                f"{file.rows} rows are left out. `noisemill verify` says what else is wrong.",
-            )
-        return list(_rows(root, file, uri))
+        wrong = damage(reader.root, file)
+        if wrong is not None:
+            reason = "changed" if exists(reader.root, file.path) else "unreadable"
+            detail = f"{wrong} All {file.rows} rows are left out. {REMEDY}"
+            return Reject(uri=uri, reason=reason, detail=detail)
+        return list(_rows(reader, number, uri))
     except (DatasetError, StorageError, FileNotFoundError) as error:
         return Reject(uri=uri, reason="unreadable", detail=" ".join(str(error).split()))
 
 
-def _rows(root: str, file: FileRecord, uri: str) -> Iterator[_Row]:
-    with open_shard(root, file) as shard:
+def _rows(reader: CorpusReader, number: int, uri: str) -> Iterator[_Row]:
+    with reader.opened(number) as shard:
         columns = shard.columns(_COLUMNS)
         for start in range(0, shard.rows, _BATCH):
             pairs = zip(*shard.images(start, start + _BATCH), strict=True)

@@ -10,9 +10,8 @@ two labels. All ordered pairs of a patch are taken.
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, Literal
@@ -20,23 +19,13 @@ from typing import Any, Literal
 import numpy as np
 
 from generators.base import Domain
-from pipeline.corpus.formats import FileRecord, ShardReader, format_of, open_shard, preferred
-from pipeline.corpus.index import CorpusIndex, load_corpus
-from pipeline.storage import (
-    DatasetError,
-    StorageError,
-    exists,
-    file_size,
-    is_remote,
-    join,
-    sha256_file,
-)
+from pipeline.corpus.formats import FileRecord
+from pipeline.corpus.reader import open_corpus
 from pipeline.training.data.pair_rows import Pair
 
 __all__ = ["CHUNK", "CorpusReservoir"]
 
 CHUNK = 100
-_OPEN = 64
 _COLUMNS = (
     "generator",
     "domain",
@@ -67,7 +56,7 @@ class CorpusReservoir:
         root: Folder or URL.
         split: Only rows of this split; ``None`` for all.
         generators: Only rows of these generators, by key; ``None`` for all.
-        format: ``hdf5`` or ``parquet``; HDF5 if absent and the corpus has both.
+        format: Which format to read; if absent, one that reads single rows where there is one.
         twice: Whether a pair is two noisy rows of a patch, not its clean and noisy image.
         check: ``checksums`` reads every shard whole and compares; ``sizes`` asks for sizes only.
 
@@ -81,8 +70,9 @@ class CorpusReservoir:
 
     Raises:
         FileNotFoundError: If ``root`` is not a corpus.
-        ValueError: If it lacks the split, generator or format, a shard is missing, altered or
-            damaged, or no patch has two noisy rows where two are wanted.
+        ValueError: If it lacks the split, generator or format, or no patch has two noisy rows where
+            two are wanted.
+        DatasetError: If a shard is missing, altered or damaged.
     """
 
     def __init__(
@@ -96,23 +86,24 @@ class CorpusReservoir:
         check: Literal["checksums", "sizes"],
     ) -> None:
         self.root, self._twice = root, twice
-        self.index = _index(root)
-        chosen = _choose(self.index, root, split, generators, format)
-        self.format = chosen[0].format
-        self.by_row = format_of(self.format).single_rows and not is_remote(root)
-        self._files = chosen
-        self._open: OrderedDict[int, ShardReader] = OrderedDict()
+        self._reader = open_corpus(
+            root,
+            splits=[split] if split else None,
+            generators=generators,
+            format=format,
+            check=check,
+        )
+        if not self._reader.files:
+            raise ValueError(f"corpus {root} holds no pairs at all.")
+        self.index = self._reader.index
+        self.format = self._reader.files[0].format
+        self.by_row = self._reader.single_rows
         self.sources: dict[str, str] = {}
         self.origins: dict[str, str] = {}
         self._chunks: list[_Chunk] = []
         self._kinds: set[tuple[str, int, int, int, str]] = set()
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda file: _check(root, file, check), chosen))
-        try:
-            for number in range(len(chosen)):
-                self._add(number, None if generators is None else set(generators))
-        except DatasetError as error:
-            raise ValueError(f"{error}. {_REMEDY}") from error
+        for number in range(len(self._reader.files)):
+            self._add(number, None if generators is None else set(generators))
         if not self._chunks:
             raise ValueError(
                 f"corpus {root}: no patch stands in two rows, so there is no second noisy shot for "
@@ -135,12 +126,12 @@ class CorpusReservoir:
     @property
     def files(self) -> list[FileRecord]:
         """The shards that are read."""
-        return list(self._files)
+        return self._reader.files
 
     def load(self, chunk: int) -> Callable[[int], Pair]:
         """Read a chunk into memory."""
         found = self._chunks[chunk]
-        reader = self._reader(found.file)
+        reader = self._reader.shard(found.file)
         start, stop = found.rows[0], found.rows[-1] + 1
         if len(found.rows) == stop - start:
             clean, noisy = reader.images(start, stop)
@@ -155,7 +146,7 @@ class CorpusReservoir:
     def pair(self, chunk: int, row: int) -> Pair:
         """Read one row."""
         found = self._chunks[chunk]
-        reader = self._reader(found.file)
+        reader = self._reader.shard(found.file)
         first, second = found.pairs[row]
         if self._twice:
             return reader.pair(first)[1], reader.pair(second)[1]
@@ -163,12 +154,11 @@ class CorpusReservoir:
 
     def close(self) -> None:
         """Close the shards that are open; reading opens them again."""
-        while self._open:
-            self._open.popitem()[1].close()
+        self._reader.close()
 
     def _add(self, number: int, generators: set[str] | None) -> None:
         """Take note of a file's rows."""
-        reader = self._reader(number)
+        reader = self._reader.shard(number)
         columns = reader.columns(_COLUMNS)
         encoding = str(reader.attributes["encoding"])
         channels = _CHANNELS[str(reader.attributes["color"])]
@@ -194,75 +184,6 @@ class CorpusReservoir:
             for _, channels, height, width, encoding in self._kinds
         )
         return 2 * len(chunk.rows) * largest
-
-    def _reader(self, number: int) -> ShardReader:
-        if number not in self._open:
-            self._open[number] = open_shard(self.root, self._files[number])
-            if len(self._open) > _OPEN:
-                self._open.popitem(last=False)[1].close()
-        self._open.move_to_end(number)
-        return self._open[number]
-
-
-_REMEDY = "Run the corpus's manifest again to mend it, or fetch it again."
-
-
-def _index(root: str) -> CorpusIndex:
-    try:
-        return load_corpus(root)
-    except DatasetError as error:
-        raise ValueError(f"{error} {_REMEDY}") from error
-
-
-def _choose(
-    index: CorpusIndex,
-    root: str,
-    split: str | None,
-    generators: Sequence[str] | None,
-    format: str | None,
-) -> list[FileRecord]:
-    """Return the files to read."""
-    there = [entry.key for entry in index.generators]
-    for what, wanted, present in (
-        ("split", [split] if split else [], list(index.splits)),
-        ("generator", list(generators or []), there),
-        ("format", [format] if format else [], index.formats),
-    ):
-        for value in wanted:
-            if value not in present:
-                raise ValueError(
-                    f"corpus {root} has no {what} '{value}'; it has {', '.join(present) or 'none'}."
-                )
-    form = format or next(iter(preferred(index.formats)), None)
-    files = [
-        file
-        for shard in index.shards
-        if split is None or shard.split == split
-        for file in shard.files
-        if file.format == form
-    ]
-    if not files:
-        raise ValueError(f"corpus {root} holds no pairs at all.")
-    return files
-
-
-def _check(root: str, file: FileRecord, how: Literal["checksums", "sizes"]) -> None:
-    """Refuse a shard that is not the one that the index lists."""
-    where = join(root, file.path)
-    try:
-        if not exists(root, file.path):
-            raise ValueError(f"{where}: the corpus lists this shard, and it is missing. {_REMEDY}")
-        size = file_size(root, file.path)
-        same = size == file.bytes and (
-            how == "sizes" or sha256_file(root, file.path) == file.sha256
-        )
-    except StorageError as error:
-        raise ValueError(f"{where} cannot be read: {error}. {_REMEDY}") from error
-    if not same:
-        raise ValueError(
-            f"{where} was altered since the corpus was made: its size or checksum is not that of "
-            f"corpus.json. {_REMEDY}"
-        )
 
 
 def _shots(rows: Sequence[int], columns: dict[str, list[Any]]) -> tuple[tuple[int, int], ...]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-import pipeline.corpus.dataset
+import pipeline.corpus.reader
 from pipeline.corpus.dataset import CorpusDataset
 from tests.contracts.corpora import GENERATORS, make_rows, write_corpus
 
@@ -126,24 +126,24 @@ def test_pickling_leaves_handles_behind(format: str, root: str) -> None:
     data = CorpusDataset(root, format=format)
     data[0]
     copy = pickle.loads(pickle.dumps(data))
-    assert not copy._open
+    assert not copy.reader._open
     assert torch.equal(copy[5]["noisy"], data[5]["noisy"])
 
 
 def test_another_process_opens_its_own_files(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = CorpusDataset(root)
     data[0]
-    inherited = data._shards[0].reader
+    inherited = data.reader.shard(0)
     monkeypatch.setattr(os, "getpid", lambda: -1)
     data[0]
-    assert data._shards[0].reader is not inherited
+    assert data.reader.shard(0) is not inherited
 
 
 @pytest.mark.parametrize("format", ["hdf5", "parquet"])
 def test_open_files_are_limited(
     format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline.corpus.dataset, "_OPEN_SHARDS", 2)
+    monkeypatch.setattr(pipeline.corpus.reader, "_OPEN_SHARDS", 2)
     write_corpus(str(tmp_path), plan=[("train", 2)] * 5)
     data = CorpusDataset(tmp_path, format=format)
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None

@@ -79,15 +79,15 @@ def test_every_kind_of_image_can_be_drawn(
 
 
 def test_lines_cover_generators_and_shots_before_repeating(tmp_path: Path) -> None:
-    from pipeline.corpus.index import load_corpus
     from pipeline.corpus.inspect import _choose
+    from pipeline.corpus.reader import open_corpus
 
     write_corpus(str(tmp_path))
-    index = load_corpus(str(tmp_path))
-    lines = _choose(str(tmp_path), index, 6)
+    reader = open_corpus(tmp_path)
+    lines = _choose(reader, 6)
     keys = [(line[0][2]["generator"], line[0][2]["camera"]) for line in lines]
     assert len(lines) == len(set(keys)) == 6
-    lines = _choose(str(tmp_path), index, 50)
+    lines = _choose(reader, 50)
     many = [candidate[2]["sample_id"] for line in lines for candidate in line]
     assert len(many) == len(set(many)) == 12
 

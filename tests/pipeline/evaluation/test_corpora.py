@@ -12,7 +12,7 @@ import pytest
 from pipeline.building.run import build
 from pipeline.corpus.dataset import CorpusDataset
 from pipeline.evaluation import evaluate
-from pipeline.evaluation.corpora import CorpusMeasure, ShardPiece, open_corpus, own_partners
+from pipeline.evaluation.corpora import CorpusMeasure, ShardPiece, open_subject, own_partners
 from pipeline.evaluation.noise import NoiseMeasure
 from pipeline.evaluation.spread import in_process, on_ray
 from pipeline.manifest.models import CorpusManifest, EvaluateManifest
@@ -61,7 +61,7 @@ def test_shards_merge_to_the_whole_in_any_order(
     evaluation: Make, pair_corpus: CorpusManifest
 ) -> None:
     manifest = evaluation(corpus={"path": pair_corpus.output.path})
-    opened = open_corpus(manifest.corpus)  # type: ignore[arg-type]
+    opened = open_subject(manifest.corpus)  # type: ignore[arg-type]
     measure = CorpusMeasure(manifest.metrics, own_partners(opened))
     parts = [measure(ShardPiece(opened.root, file, "awgn")) for file in opened.files]
     assert len(parts) > 3
@@ -85,7 +85,7 @@ def test_ray_gives_the_same_sums_as_one_process(
     evaluation: Make, pair_corpus: CorpusManifest
 ) -> None:
     manifest = evaluation(corpus={"path": pair_corpus.output.path})
-    opened = open_corpus(manifest.corpus)  # type: ignore[arg-type]
+    opened = open_subject(manifest.corpus)  # type: ignore[arg-type]
     measure = CorpusMeasure(manifest.metrics, own_partners(opened))
     pieces = [ShardPiece(opened.root, file, "awgn") for file in opened.files[:3]]
     here = [sums.scores.total().table() for sums in in_process(measure, pieces)]
@@ -111,7 +111,7 @@ def test_a_damaged_shard_is_told_before_work(
         data = bytearray(shard.read_bytes())
         data[len(data) // 2] ^= 1
         shard.write_bytes(bytes(data))
-    with pytest.raises(DatasetError, match=rf"nothing was measured[\s\S]*{shard.name}"):
+    with pytest.raises(DatasetError, match=rf"is damaged:[\s\S]*{shard.name}: "):
         evaluate(evaluation(corpus={"path": pair_corpus.output.path}))
     assert not (tmp_path / "evaluation/evaluation.json").exists()
 
@@ -120,9 +120,9 @@ def test_an_empty_split_and_an_unknown_generator_are_named(
     evaluation: Make, pair_corpus: CorpusManifest
 ) -> None:
     path = pair_corpus.output.path
-    with pytest.raises(ValueError, match="no pairs in split test; it has val"):
+    with pytest.raises(ValueError, match="no split 'test'; it has val"):
         evaluate(evaluation(corpus={"path": path, "split": "test"}))
-    with pytest.raises(ValueError, match="no generator naflow; it has real, awgn"):
+    with pytest.raises(ValueError, match="no generator 'naflow'; it has real, awgn"):
         evaluate(evaluation(corpus={"path": path, "generators": ["naflow"]}))
 
 

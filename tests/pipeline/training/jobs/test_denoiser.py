@@ -22,6 +22,7 @@ from generators.weights_file import load_weights
 from pipeline.building.run import build
 from pipeline.errors import RejectBudgetError
 from pipeline.manifest.models import CorpusManifest, TrainDenoiserManifest
+from pipeline.storage import DatasetError
 from pipeline.training.jobs.denoiser import train_denoiser
 from pipeline.training.jobs.denoiser_data import denoising_batches
 from tests.contracts.command import noisemill
@@ -360,10 +361,10 @@ def test_missing_and_altered_shards_are_refused(training: Make, own_corpus: str)
     shard = sorted(Path(own_corpus).glob("hdf5/*.h5"))[1]
     good = shard.read_bytes()
     shard.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    with pytest.raises(ValueError, match=f"{shard.name} was altered"):
+    with pytest.raises(DatasetError, match=f"{shard.name}: changed since it was written"):
         trained(training([{"corpus": own_corpus}]))
     shard.unlink()
-    with pytest.raises(ValueError, match=f"{shard.name}: .* it is missing"):
+    with pytest.raises(DatasetError, match=f"{shard.name}: .*no such file"):
         trained(training([{"corpus": own_corpus}]))
 
 
