@@ -58,11 +58,13 @@ REGISTRY = Registry(
         "real": "generators.measured:RealNoise",
         "spatially-variant-awgn": "generators.parametric:SpatiallyVariantAWGN",
     },
+    needs=("accepts", "gives", "needs", "sample"),
+    base="generators.base",
 )
 
 
 TASKS = Registry(
-    "training objective",
+    "training",
     "noisemill.tasks",
     {
         "fino": "generators.fino.training:FINOTask",
@@ -76,6 +78,8 @@ TASKS = Registry(
         "noise2noise-flow": "generators.noise2noise_flow:Noise2NoiseFlowTask",
         "r2r-flow": "generators.r2r_flow:R2RFlowTask",
     },
+    needs=("create", "domain", "either_domain", "loss", "parts", "uses"),
+    base="generators.training.NoiseTask",
 )
 
 
@@ -107,8 +111,7 @@ def describe(name: str) -> Description:
         ValueError: If there is no such generator.
     """
     cls = _load(name)
-    summary = (inspect.getdoc(cls) or "").partition("\n")[0]
-    return Description(cls.accepts, cls.gives, frozenset(cls.needs), summary)
+    return Description(cls.accepts, cls.gives, frozenset(cls.needs), REGISTRY.summary(name))
 
 
 def create(name: str, *, params: Mapping[str, Any], weights: Path | None = None) -> NoiseGenerator:

@@ -60,7 +60,7 @@ Objective = Literal["crossed", "self", "balanced", "difference"]
 
 @final
 class Noise2NoiseFlowTask(JointTask):
-    """Joint training from two noisy shots a scene.
+    """Joint training of noise model and denoiser from two noisy shots a scene.
 
     Args:
         noise_model: The density.

@@ -65,7 +65,7 @@ _MEDIAN_OF_SQUARE = 0.454936  # of a standard normal number
 
 @final
 class R2RFlowTask(JointTask):
-    """Joint training from one noisy image a scene.
+    """Joint training of noise model and denoiser from one noisy image a scene.
 
     Args:
         noise_model: The density.

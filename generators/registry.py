@@ -112,7 +112,7 @@ class Registry:
         """
         loaded = self.load(name)
         about: str | None = getattr(loaded, "about", None)
-        return about or (inspect.getdoc(loaded) or "").partition("\n")[0]
+        return about or (inspect.getdoc(loaded) or "").partition("\n")[0].replace("``", "")
 
     def owner(self, name: str) -> str:
         """Return the distribution that gives a name; ``"noisemill"`` for a built-in."""

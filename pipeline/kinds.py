@@ -36,6 +36,8 @@ FORMATS = Registry(
         "hdf5": "pipeline.corpus.formats.hdf5:Hdf5Sink",
         "parquet": "pipeline.corpus.formats.parquet:ParquetSink",
     },
+    needs=("encode", "folders", "format", "path", "reader", "settings", "suffix"),
+    base="pipeline.corpus.formats.base.Sink",
 )
 
 # Each is a pipeline.measure.metrics.metric.Metric.
@@ -49,4 +51,6 @@ METRICS = Registry(
         "psnr": "pipeline.measure.metrics.quality:PsnrMetric",
         "ssim": "pipeline.measure.metrics.quality:SsimMetric",
     },
+    needs=("about", "better", "compares", "name"),
+    base="pipeline.measure.metrics.metric.Metric",
 )

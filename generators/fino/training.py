@@ -27,7 +27,7 @@ _WEIGHTS = ("alpha", "beta", "gamma", "sigma", "patch")
 
 @final
 class FINOTask(NoiseTask):
-    """Training of the two codes from clean/noisy pairs.
+    """Training of a FINO's two codes, content and noise, from clean/noisy pairs.
 
     Args:
         module: The network.

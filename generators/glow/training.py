@@ -31,7 +31,7 @@ __all__ = ["GlowTask"]
 
 @final
 class GlowTask(NoiseTask):
-    """Training of the image prior.
+    """Maximum likelihood of clean images: the training of a Glow, a prior.
 
     Args:
         module: The flow.

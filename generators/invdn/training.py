@@ -62,7 +62,7 @@ class _Terms:
 
 
 class InvDNTask(NoiseTask):
-    """Forward and backward objectives on clean/noisy pairs.
+    """Forward and backward objectives of an InvDN on clean/noisy pairs.
 
     Args:
         module: The network to train.

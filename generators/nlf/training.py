@@ -192,7 +192,7 @@ class NLFTask(NoiseTask):
 
 
 class NoisyPairNLFTask(NLFTask):
-    """The same from two noisy shots of each scene, without a clean image."""
+    """Maximum likelihood of beta1 and beta2 from two noisy shots of each scene, no clean image."""
 
     uses: ClassVar[DataUse] = "noisy-pairs"
 

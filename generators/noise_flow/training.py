@@ -33,7 +33,7 @@ _PARAMS = ("arrangement", "start")
 
 @final
 class NoiseFlowTask(NoiseTask):
-    """Supervised training of a Noise Flow.
+    """Maximum likelihood of raw noise given clean images: supervised training of a Noise Flow.
 
     Args:
         module: The network to train.

@@ -25,6 +25,15 @@ _FAMILIES = (
     "unet",
 )
 _FEW = 6
+# What is said of some kinds only: key of the entry, and what stands before it.
+_SAID = {
+    "uses": "trained from",
+    "params": "params",
+    "suffix": "suffix",
+    "compares": "compares",
+    "better": "better",
+    "unit": "unit",
+}
 
 
 @click.command(
@@ -72,42 +81,65 @@ def import_weights(
 @click.argument("name", required=False)
 @_JSON
 def models(name: str | None, as_json: bool) -> None:
-    """List the generators, the denoisers, and the trained weights that come with noisemill.
+    """List what there is: generators, denoisers, weights, trainings, sources, formats, metrics.
 
-    With NAME (a generator, a denoiser, bundled weights or a weights file) say all about it.
+    With NAME (of any of them, or a weights file) say all about it.
     """
     from pipeline.errors import UnknownNameError
-    from pipeline.models.catalogue import (
-        bundled_weights,
-        details,
-        known_denoisers,
-        known_generators,
-    )
+    from pipeline.models.listing import all_about, known
 
     if name is not None:
         try:
-            found = details(name)
+            thing = all_about(name)
         except UnknownNameError as error:
             raise click.UsageError(str(error)) from error
         if as_json:
-            print_json(found)
-        else:
-            _print_details(found)
+            print_json(thing)
+            return
+        for number, part in enumerate([thing, *thing["also"]]):
+            if number:
+                click.echo()
+            _print_details(part)
         return
-    generators, denoisers, weights = known_generators(), known_denoisers(), bundled_weights()
+    kinds = known()
     if as_json:
-        print_json({"generators": generators, "denoisers": denoisers, "weights": weights})
+        print_json(kinds)
         return
+    _print_generators(kinds["generators"])
+    click.echo()
+    print_table(["denoiser", "what it is"], [[d["name"], _told(d)] for d in kinds["denoisers"]])
+    click.echo()
+    if kinds["weights"]:
+        _print_weights_list(kinds["weights"])
+    else:
+        click.echo("No weights are bundled.")
+    click.echo()
+    print_table(
+        ["training", "domain", "from", "what it is"],
+        [
+            [t["name"], t.get("domain", "-"), t.get("uses", "-"), _told(t)]
+            for t in kinds["trainings"]
+        ],
+    )
+    for kind in ("source", "format", "metric"):
+        click.echo()
+        print_table([kind, "what it is"], [[e["name"], _told(e)] for e in kinds[f"{kind}s"]])
+    click.echo("\n`noisemill models NAME` says all about one of them.")
+
+
+def _print_generators(generators: Sequence[Mapping[str, Any]]) -> None:
     print_table(
         ["generator", "domain", "needs", "what it is"],
-        [[g["name"], _domain(g), ", ".join(_needed(g)) or "-", g["summary"]] for g in generators],
+        [
+            [g["name"], "-", "-", _told(g)]
+            if g["broken"]
+            else [g["name"], _domain(g), ", ".join(_needed(g)) or "-", _told(g)]
+            for g in generators
+        ],
     )
-    click.echo()
-    print_table(["denoiser", "what it is"], [[d["name"], _told(d)] for d in denoisers])
-    click.echo()
-    if not weights:
-        click.echo("No weights are bundled.")
-        return
+
+
+def _print_weights_list(weights: Sequence[Mapping[str, Any]]) -> None:
     print_table(
         ["weights", "of", "domain", "know", "parameters", "licence"],
         [
@@ -122,7 +154,6 @@ def models(name: str | None, as_json: bool) -> None:
             for w in weights
         ],
     )
-    click.echo("\n`noisemill models NAME` says all about one of them.")
 
 
 def _print_details(found: Mapping[str, Any]) -> None:
@@ -137,12 +168,16 @@ def _print_details(found: Mapping[str, Any]) -> None:
         lines += [["domain", _domain(found)], ["needs", f"{needs}{how}"]]
         if found["denoises"]:
             lines.append(["denoises", "with the same weights: `noisemill denoise`"])
-    elif found["absent"]:
+    elif found.get("absent"):
         lines.append(["cannot be used", found["absent"]])
-    lines += _fitting(found["weights"] or ())
+    lines += [[label, str(found[key])] for key, label in _SAID.items() if found.get(key)]
+    if found.get("owner", "noisemill") != "noisemill":
+        lines.append(["from", found["owner"]])
+    lines += _fitting(found.get("weights") or ())
     print_table(["", ""], lines)
-    click.echo()
-    print_table(["parameter", "default"], list(found["parameters"].items()))
+    if found.get("parameters"):
+        click.echo()
+        print_table(["parameter", "default"], list(found["parameters"].items()))
 
 
 def _fitting(names: Sequence[str]) -> list[list[str]]:
@@ -203,10 +238,12 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, str(value)
 
 
-def _told(denoiser: Mapping[str, Any]) -> str:
-    """Return what a denoiser is, and why it cannot be used where that is so."""
-    absent = denoiser["absent"]
-    return f"{denoiser['summary']} Absent: {absent}." if absent else str(denoiser["summary"])
+def _told(entry: Mapping[str, Any]) -> str:
+    """Return what something is, who gives it, and why it cannot be used where that is so."""
+    owner = entry["owner"] if entry["owner"] != "noisemill" else None
+    absent = entry.get("absent")
+    parts = [entry["summary"], f"Absent: {absent}." if absent else "", entry["broken"] or ""]
+    return " ".join([*filter(None, parts), *([f"[{owner}]"] if owner else [])])
 
 
 def _domain(generator: Mapping[str, Any]) -> str:

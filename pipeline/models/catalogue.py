@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import denoisers
 import generators
+from generators.registry import Registry
 from generators.weights_file import bundled, card, load_header, sha256_of_file
 from pipeline.errors import UnknownNameError
 from pipeline.manifest.mistakes import closest
 
 __all__ = [
     "bundled_weights",
+    "denoiser_details",
     "details",
+    "entries",
+    "entry",
     "known_denoisers",
     "known_generators",
     "shots_of",
@@ -27,7 +31,7 @@ def known_generators() -> list[dict[str, Any]]:
     ``needs`` is what it needs with default parameters; ``weights`` are the bundled ones that fit,
     ``None`` for a generator that is not trained.
     """
-    return [_generator(name) for name in generators.names()]
+    return entries(generators.REGISTRY, _generator)
 
 
 def known_denoisers() -> list[dict[str, Any]]:
@@ -36,7 +40,34 @@ def known_denoisers() -> list[dict[str, Any]]:
     ``weights`` is ``None`` for one that is not trained, ``absent`` says why one cannot be used on
     this machine (``None`` if it can).
     """
-    return [_denoiser(name) for name in denoisers.names()]
+    return entries(denoisers.REGISTRY, _denoiser)
+
+
+def entries(registry: Registry, describe: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return an entry for each name of a registry.
+
+    Args:
+        registry: What is listed.
+        describe: Makes the entry of a name; to each are added its ``owner``, the distribution that
+            gives it, and ``broken``: why a plug-in cannot be used, ``None`` if it can.
+
+    Raises:
+        ValueError: If two distributions give one name.
+    """
+    return [entry(registry, name, describe) for name in registry.names()]
+
+
+def entry(
+    registry: Registry, name: str, describe: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the entry of one name; see :func:`entries`."""
+    owner = registry.owner(name)
+    try:
+        return {**describe(name), "owner": owner, "broken": None}
+    except ValueError as error:
+        if name in registry.built_in:
+            raise
+        return {"name": name, "summary": "", "owner": owner, "broken": str(error)}
 
 
 def bundled_weights() -> list[dict[str, Any]]:
@@ -64,12 +95,12 @@ def details(name: str) -> dict[str, Any]:
         denoises = name in denoisers.names()
         return {
             "kind": "generator",
-            **_generator(name),
+            **entry(generators.REGISTRY, name, _generator),
             "denoises": denoises,
             "parameters": parameters,
         }
     if name in denoisers.names():
-        return {"kind": "denoiser", **_denoiser(name), "parameters": denoisers.parameters(name)}
+        return denoiser_details(name)
     shelves = _shelves()
     path = shelves.get(name, Path(name).expanduser())
     if path.is_file():
@@ -83,6 +114,17 @@ def details(name: str) -> dict[str, Any]:
     )
 
 
+def denoiser_details(name: str) -> dict[str, Any]:
+    """Return everything about one denoiser.
+
+    Raises:
+        ValueError: If there is no such denoiser, or it is a broken plug-in.
+    """
+    parameters = denoisers.parameters(name)
+    told = entry(denoisers.REGISTRY, name, _denoiser)
+    return {"kind": "denoiser", **told, "parameters": parameters}
+
+
 def shots_of(config: Mapping[str, Any]) -> list[tuple[str, int | None]]:
     """Return every camera and ISO that the configuration of a network knows."""
     if config.get("configurations"):
@@ -92,12 +134,6 @@ def shots_of(config: Mapping[str, Any]) -> list[tuple[str, int | None]]:
 
 def _shelves() -> dict[str, Path]:
     return {**bundled(), **denoisers.bundled()}
-
-
-def _denoising(name: str) -> list[str]:
-    """Return the bundled weights that a denoiser of a name can use."""
-    family = "glow" if name == "flow-prior" else name
-    return _fitting(family, _shelves())
 
 
 def _generator(name: str) -> dict[str, Any]:
@@ -116,7 +152,7 @@ def _generator(name: str) -> dict[str, Any]:
 def _denoiser(name: str) -> dict[str, Any]:
     return {
         "name": name,
-        "weights": None if name == "bm3d" else _denoising(name),
+        "weights": denoisers.fitting_weights(name) if denoisers.has_weights(name) else None,
         "absent": denoisers.absent(name),
         "summary": denoisers.describe(name),
     }

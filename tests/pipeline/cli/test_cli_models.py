@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import denoisers
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights, sha256_of_file
-from pipeline.models.catalogue import bundled_weights, details, known_denoisers, known_generators
+from pipeline.models.listing import all_about, known
 from tests.contracts.command import document, noisemill
 
 CARD = {
@@ -51,7 +52,8 @@ def test_the_list_is_short_and_says_what_is_needed() -> None:
     called = noisemill("models")
     assert called.exit_code == 0
     lines = [line.split(maxsplit=2) for line in called.stdout.splitlines()]
-    rows = {line[0]: line[2] for line in lines if len(line) == 3}
+    # A name is listed once a kind, among generators first.
+    rows = {line[0]: line[2] for line in reversed(lines) if len(line) == 3}
     assert rows["naflow"].startswith("weights, reference  ")
     assert rows["awgn"].startswith("-")
     assert "naflow-small  naflow  srgb    2 cameras, ISO 100-1600          77  CC0-1.0" in (
@@ -64,11 +66,11 @@ def test_the_list_is_short_and_says_what_is_needed() -> None:
 @pytest.mark.usefixtures("shelf")
 def test_machines_get_everything() -> None:
     found = document("models")
-    assert found == {
-        "generators": known_generators(),
-        "denoisers": known_denoisers(),
-        "weights": bundled_weights(),
+    assert found == known()
+    assert set(found) == {
+        *("generators", "denoisers", "weights", "trainings", "sources", "formats", "metrics")
     }
+    assert all(each["summary"] for kind in found if kind != "weights" for each in found[kind])
     weights, tiny = found["weights"]
     assert weights["shots"][-1] == {"camera": "my camera", "iso": 100}
     assert len(weights["sha256"]) == 64
@@ -89,7 +91,7 @@ def test_weights_are_told_in_full(shelf: Path) -> None:
         assert "scenes         9: scene0, scene1, scene2, scene3, scene4, scene5, ..." in shown
         assert "odd" not in shown
     found = document("models", "naflow-small")
-    assert found == details("naflow-small")
+    assert found == all_about("naflow-small")
     assert found["kind"] == "weights"
     assert found["card"] == CARD
 
@@ -138,7 +140,7 @@ def test_generators_that_denoise_say_so() -> None:
 def test_a_name_that_is_not_there_is_wrong_usage(name: str, message: str) -> None:
     called = noisemill("models", name)
     assert called.exit_code == 2
-    assert f"'{name}' is no generator, denoiser, bundled weights or weights file" in called.stderr
+    assert f"'{name}' is nothing that noisemill knows, and no file" in called.stderr
     assert message in called.stderr
 
 
@@ -154,5 +156,66 @@ def test_without_weights_it_says_so(shelf: Path, monkeypatch: pytest.MonkeyPatch
     for path in shelf.iterdir():
         path.unlink()
     monkeypatch.setattr(denoisers, "bundled", dict)
-    assert noisemill("models").stdout.endswith("\nNo weights are bundled.\n")
+    assert noisemill("models").stdout.count("\nNo weights are bundled.\n") == 1
     assert document("models")["weights"] == []
+
+
+@pytest.mark.usefixtures("shelf")
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("naflow", ["generator", "training"]),
+        ("fino", ["generator", "denoiser", "training"]),
+        ("glow", ["training"]),
+        ("r2r-flow", ["training"]),
+        ("pairs", ["source"]),
+        ("hdf5", ["format"]),
+        ("kld", ["metric"]),
+        ("unet", ["denoiser"]),
+    ],
+)
+def test_a_name_is_told_in_all_that_it_stands_for(name: str, kinds: list[str]) -> None:
+    found = document("models", name)
+    assert [part["kind"] for part in (found, *found["also"])] == kinds
+    shown = noisemill("models", name).stdout
+    assert all(part["summary"] in shown for part in (found, *found["also"]))
+
+
+def test_the_bundled_family_of_a_name_is_told() -> None:
+    assert [part["kind"] for part in all_about("glow")["also"]] == ["weights family"]
+    assert "glow-bsd" in noisemill("models", "glow").stdout
+
+
+def test_a_training_says_what_it_is_trained_from_and_its_parameters() -> None:
+    shown = noisemill("models", "r2r-flow").stdout
+    assert "trained from  single-noisy" in shown
+    assert "alpha, 0.5; noise_model, denoiser" in shown
+
+
+@pytest.mark.parametrize(
+    ("group", "value", "message"),
+    [
+        ("generators", "no_such:Thing", "cannot be imported from no_such:Thing"),
+        ("generators", "json:dumps", "is no generator: it has no accepts, gives, needs"),
+        ("denoisers", "json:dumps", "is no denoiser: it has no absent"),
+        ("tasks", "json:dumps", "is no training: it has no create"),
+        ("sources", "no_such:Thing", "cannot be imported"),
+        ("formats", "json:dumps", "is no format: it has no"),
+        ("metrics", "json:dumps", "is no metric: it has no"),
+    ],
+)
+def test_a_broken_plug_in_is_listed_with_its_distribution_and_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, group: str, value: str, message: str
+) -> None:
+    entry = EntryPoint(name="mine", value=value, group=f"noisemill.{group}")
+    monkeypatch.setattr(
+        "generators.registry.entry_points", lambda group: [entry] if group == entry.group else []
+    )
+    listed = noisemill("models")
+    assert listed.exit_code == 0
+    (line,) = [line for line in listed.stdout.splitlines() if line.startswith("mine ")]
+    assert message in line
+    assert line.endswith("[an unknown distribution]")
+    told = noisemill("models", "mine")
+    assert told.exit_code != 0
+    assert message in told.stderr

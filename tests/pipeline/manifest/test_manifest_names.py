@@ -98,7 +98,7 @@ def mistakes(folder: Path, data: dict[str, Any]) -> list[str]:
         ),
         (
             {**TRAINING, "model": "r2rflow"},
-            "model: unknown training objective 'r2rflow'; did you mean 'r2r-flow'? Allowed: fino,",
+            "model: unknown training 'r2rflow'; did you mean 'r2r-flow'? Allowed: fino,",
         ),
         (
             {
