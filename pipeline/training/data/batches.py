@@ -1,6 +1,6 @@
 """The batch of every step, as a function of (seed, step).
 
-Crops are drawn uniformly over photographs and over the places a photograph allows. Because the
+Crops are drawn uniformly over photographs and over the positions a photograph allows. Because the
 batch of a step follows from the step's number alone, resuming needs no reader state: the data
 position *is* the step.
 """
@@ -124,9 +124,9 @@ def draw_batch(
     rows, offsets = [], []
     for _ in range(size):
         index = int(rng.integers(len(store.images)))
-        image, places = store.images[index], store.places[index]
-        place = int(rng.integers(len(places)))
-        y, x = places[place] + rng.integers(GRID, size=2)
+        image, positions = store.images[index], store.positions[index]
+        place = int(rng.integers(len(positions)))
+        y, x = positions[place] + rng.integers(GRID, size=2)
         height, width, _ = image.shape
         y, x = min(int(y), height - store.patch), min(int(x), width - store.patch)
         turn = rng.integers(2, size=3)

@@ -23,7 +23,7 @@ from pipeline.corpus.formats import FileRecord
 from pipeline.corpus.reader import open_corpus
 from pipeline.training.data.pair_rows import Pair
 
-__all__ = ["CHUNK", "CorpusReservoir"]
+__all__ = ["CHUNK", "CorpusPairs"]
 
 CHUNK = 100
 _COLUMNS = (
@@ -49,7 +49,7 @@ class _Chunk:
     pairs: tuple[tuple[int, int], ...]
 
 
-class CorpusReservoir:
+class CorpusPairs:
     """The rows of a corpus.
 
     Args:

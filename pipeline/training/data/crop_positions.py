@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from pipeline.pixels import Pixels, grey_levels
 from pipeline.training.data.training_image import TrainingImage
 
-__all__ = ["GRID", "all_places", "allowed_places"]
+__all__ = ["GRID", "allowed_positions", "grid_positions"]
 
 GRID = 8
 
 
-def allowed_places(
+def allowed_positions(
     image: TrainingImage, *, patch: int, max_offset: float | None, window: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """List the crop positions whose surroundings keep their brightness.
@@ -31,22 +31,22 @@ def allowed_places(
     Returns:
         ``(N, 2)`` rows and columns on a grid of 8 pixels, and ``(N, C)`` offsets, grey levels.
     """
-    places = all_places(image, patch)
+    positions = grid_positions(image, patch)
     channels = image.shape[2]
-    if not len(places) or image.clean is None or image.noisy is None:
-        return places, np.zeros((len(places), channels), np.float32)
+    if not len(positions) or image.clean is None or image.noisy is None:
+        return positions, np.zeros((len(positions), channels), np.float32)
     noisy, clean = _grey_levels(image.noisy), _grey_levels(image.clean)
     offsets = np.stack(
         [
-            _window_means(noisy[..., c] - clean[..., c], places, patch, window)
+            _window_means(noisy[..., c] - clean[..., c], positions, patch, window)
             for c in range(channels)
         ],
         axis=1,
     )
     if max_offset is None:
-        return places, offsets
+        return positions, offsets
     steady: NDArray[np.bool_] = np.abs(offsets.mean(axis=1)) <= max_offset
-    return places[steady], offsets[steady]
+    return positions[steady], offsets[steady]
 
 
 def _grey_levels(pixels: Pixels) -> NDArray[np.int64] | NDArray[np.float64]:
@@ -58,7 +58,7 @@ def _grey_levels(pixels: Pixels) -> NDArray[np.int64] | NDArray[np.float64]:
 
 def _window_means(
     plane: NDArray[np.int64] | NDArray[np.float64],
-    places: NDArray[np.int32],
+    positions: NDArray[np.int32],
     patch: int,
     window: int,
 ) -> NDArray[np.float32]:
@@ -67,15 +67,15 @@ def _window_means(
     table = np.pad(plane.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     height, width = plane.shape
     margin = max(0, window - patch) // 2
-    top = np.clip(places[:, 0] - margin, 0, height)
-    left = np.clip(places[:, 1] - margin, 0, width)
-    bottom = np.clip(places[:, 0] + patch + margin, 0, height)
-    right = np.clip(places[:, 1] + patch + margin, 0, width)
+    top = np.clip(positions[:, 0] - margin, 0, height)
+    left = np.clip(positions[:, 1] - margin, 0, width)
+    bottom = np.clip(positions[:, 0] + patch + margin, 0, height)
+    right = np.clip(positions[:, 1] + patch + margin, 0, width)
     total = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
     return np.asarray(total / ((bottom - top) * (right - left)), np.float32)
 
 
-def all_places(image: TrainingImage, patch: int) -> NDArray[np.int32]:
+def grid_positions(image: TrainingImage, patch: int) -> NDArray[np.int32]:
     """Return the crop positions of an image on a grid of 8 pixels, ``(N, 2)``."""
     height, width, _ = image.shape
     rows = np.arange(0, height - patch + 1, GRID, dtype=np.int32)

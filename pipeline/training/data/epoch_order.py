@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from generators.seeds import patch_seed, stream_rng
 
-__all__ = ["Order", "Window"]
+__all__ = ["EpochOrder", "Window"]
 
 _KEPT = 4
 
@@ -41,7 +41,7 @@ class Window:
     rows: NDArray[np.int64]
 
 
-class Order:
+class EpochOrder:
     """The order of visits.
 
     Args:
@@ -53,7 +53,7 @@ class Order:
         ValueError: If there is no row.
 
     Example:
-        >>> order = Order([2, 1], seed=0, window=None)
+        >>> order = EpochOrder([2, 1], seed=0, window=None)
         >>> sorted(order.at(p) for p in range(3, 6))  # the second epoch
         [(0, 0), (0, 1), (1, 0)]
     """

@@ -1,9 +1,9 @@
 """Stored pairs as training rows: row i of a step is a function of (seed, step, i), and cheap.
 
-    Reservoir     where pixels come from: chunks of patches, loaded when they are due
+    PairChunks     where pixels come from: chunks of patches, loaded when they are due
     PairRows      visits its rows in order, cuts the crop, turns it
 
-A reservoir that fits the memory it may use is loaded once. A larger one is read in windows
+A source that fits the memory it may use is loaded once. A larger one is read in windows
 (:mod:`pipeline.training.data.shuffle_buffer`), or, where single rows are read as fast as chunks
 (HDF5 on a disk), row by row, which leaves keeping them to the system's own cache.
 """
@@ -25,14 +25,14 @@ from generators.seeds import batch_rng
 from generators.training import TrainingBatch
 from pipeline.pixels import white_level
 from pipeline.training.data.batches import Augmentation, turned
-from pipeline.training.data.epoch_order import Order
-from pipeline.training.data.shuffle_buffer import Windows
+from pipeline.training.data.epoch_order import EpochOrder
+from pipeline.training.data.shuffle_buffer import ShuffleBuffer
 
 __all__ = [
     "Crops",
     "Pair",
+    "PairChunks",
     "PairRows",
-    "Reservoir",
     "Rows",
     "random_crops",
     "stacked",
@@ -61,7 +61,7 @@ class Rows(Protocol):
         ...
 
 
-class Reservoir(Protocol):
+class PairChunks(Protocol):
     """Pixels in chunks."""
 
     @property
@@ -109,23 +109,23 @@ class Crops:
 
 
 class PairRows:
-    """Rows of a reservoir.
+    """Rows of a source.
 
     Args:
-        reservoir: Where pixels come from.
+        source: Where pixels come from.
         crops: How they are cut.
         names: What the two images are: ``("clean", "noisy")`` or ``("noisy", "second")``.
         domain: Of the images.
         channels: Of the images.
-        memory: Bytes of pixels that may be kept; a larger reservoir is read in windows.
+        memory: Bytes of pixels that may be kept; a larger source is read in windows.
 
     Raises:
-        ValueError: If the reservoir is empty.
+        ValueError: If the source is empty.
     """
 
     def __init__(
         self,
-        reservoir: Reservoir,
+        source: PairChunks,
         crops: Crops,
         *,
         names: tuple[str, str],
@@ -134,16 +134,16 @@ class PairRows:
         memory: int,
     ) -> None:
         self.domain, self.channels = domain, channels
-        self._reservoir, self._crops, self._names = reservoir, crops, names
-        self._order: Order | None = None
-        self._windows: Windows[Callable[[int], Pair]] | None = None
-        if reservoir.by_row and sum(reservoir.sizes) > memory:
-            self._order = Order(reservoir.counts, seed=crops.seed, window=None)
+        self._source, self._crops, self._names = source, crops, names
+        self._order: EpochOrder | None = None
+        self._buffer: ShuffleBuffer[Callable[[int], Pair]] | None = None
+        if source.by_row and sum(source.sizes) > memory:
+            self._order = EpochOrder(source.counts, seed=crops.seed, window=None)
         else:
-            self._windows = Windows(
-                reservoir.counts,
-                reservoir.sizes,
-                reservoir.load,
+            self._buffer = ShuffleBuffer(
+                source.counts,
+                source.sizes,
+                source.load,
                 seed=crops.seed,
                 memory=memory,
             )
@@ -151,7 +151,7 @@ class PairRows:
     @property
     def how(self) -> str:
         """How rows are read: ``from memory``, ``in windows`` or ``row by row``."""
-        return "row by row" if self._windows is None else self._windows.how
+        return "row by row" if self._buffer is None else self._buffer.how
 
     def rows(self, step: int, numbers: Sequence[int]) -> TrainingBatch:
         """Return some rows of a step's batch."""
@@ -165,11 +165,11 @@ class PairRows:
         return unlabelled(images, len(numbers))
 
     def _pair(self, position: int) -> Pair:
-        if self._windows is not None:
-            chunk, row = self._windows.at(position)
+        if self._buffer is not None:
+            chunk, row = self._buffer.at(position)
             return chunk(row)
         assert self._order is not None
-        return self._reservoir.pair(*self._order.at(position))
+        return self._source.pair(*self._order.at(position))
 
 
 def random_crops(crops: Crops, step: int) -> Callable[[NDArray[Any], int], NDArray[Any]]:

@@ -12,15 +12,15 @@ from typing import Generic, TypeVar
 
 import torch
 
-from pipeline.training.data.epoch_order import Order, Window
+from pipeline.training.data.epoch_order import EpochOrder, Window
 
-__all__ = ["Windows"]
+__all__ = ["ShuffleBuffer"]
 
 T = TypeVar("T")
 _CHUNKS = 16
 
 
-class Windows(Generic[T]):
+class ShuffleBuffer(Generic[T]):
     """Loaded chunks by position.
 
     Args:
@@ -45,7 +45,7 @@ class Windows(Generic[T]):
     ) -> None:
         fits = sum(sizes) <= memory
         span = max(1, min(_CHUNKS, memory // (2 * max(1, *sizes, 1))))
-        self._order = Order(counts, seed=seed, window=None if fits else span)
+        self._order = EpochOrder(counts, seed=seed, window=None if fits else span)
         self._load = load
         self._all = {chunk: load(chunk) for chunk in range(len(counts))} if fits else None
         self._here: dict[tuple[int, int], dict[int, T]] = {}

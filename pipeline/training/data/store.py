@@ -15,14 +15,14 @@ from pathlib import Path
 
 import h5py
 
-from pipeline.training.data.crop_positions import all_places, allowed_places
+from pipeline.training.data.crop_positions import allowed_positions, grid_positions
 from pipeline.training.data.training_image import TrainingImage
 
 __all__ = ["TrainingStore", "write_store"]
 
 
 class TrainingStore:
-    """Scenes held in memory with the places where crops may start.
+    """Scenes held in memory with the positions where crops may start.
 
     Args:
         images: The scenes; at least one.
@@ -47,7 +47,7 @@ class TrainingStore:
     ) -> None:
         self.patch = patch
         found = [
-            allowed_places(image, patch=patch, max_offset=max_offset, window=window)
+            allowed_positions(image, patch=patch, max_offset=max_offset, window=window)
             for image in images
         ]
         kept = [
@@ -65,13 +65,13 @@ class TrainingStore:
                 "kind of image."
             )
         self.images = [image for image, _, _ in kept]
-        self.places = [places for _, places, _ in kept]
+        self.positions = [positions for _, positions, _ in kept]
         self.offsets = [offsets if remove_offset else 0 * offsets for _, _, offsets in kept]
         self.dropped = [i.scene for i, w in zip(images, found, strict=True) if not len(w[0])]
         self.captures = sorted({(image.camera, image.iso) for image in self.images})
         self.labels = [self.captures.index((image.camera, image.iso)) for image in self.images]
-        possible = sum(len(all_places(image, patch)) for image in images)
-        self.kept_fraction = sum(len(places) for places in self.places) / max(possible, 1)
+        possible = sum(len(grid_positions(image, patch)) for image in images)
+        self.kept_fraction = sum(len(positions) for positions in self.positions) / max(possible, 1)
 
     @property
     def licenses(self) -> dict[str, list[str]]:

@@ -1,5 +1,9 @@
 """Training in plain torch: importable with torch, numpy, h5py and safetensors alone.
 
-``checkpoint`` saves and restores everything but the data's position, which there is none of;
-``loop`` runs any objective.
+loop          runs any task, resumable to the bit
+schedule      how long and how fast: the loop's settings
+task          a noise model's task on its data
+denoiser      a denoiser's task on its data
+checkpoint    saves and restores all but the data's position, which is the step
+events        TensorBoard events beside the log
 """

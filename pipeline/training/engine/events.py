@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.training.engine.loop import Progress
+from pipeline.training.engine.loop import TrainingProgress
 
 __all__ = ["training_log"]
 
 
 @contextmanager
-def training_log(folder: Path, *, tensorboard: bool) -> Iterator[Callable[[Progress], None]]:
+def training_log(
+    folder: Path, *, tensorboard: bool
+) -> Iterator[Callable[[TrainingProgress], None]]:
     """Give what is called with every line of the log.
 
     Args:
@@ -39,7 +41,7 @@ def training_log(folder: Path, *, tensorboard: bool) -> Iterator[Callable[[Progr
     writer = SummaryWriter(str(folder / "tensorboard"))
     try:
 
-        def write(progress: Progress) -> None:
+        def write(progress: TrainingProgress) -> None:
             step = progress.step
             writer.add_scalar("loss", progress.loss, step)
             writer.add_scalar("learning_rate", progress.learning_rate, step)

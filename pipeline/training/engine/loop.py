@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.training.engine.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.training.engine.schedule import Recipe, learning_rate
+from pipeline.training.engine.schedule import LoopSettings, learning_rate
 
 __all__ = [
     "ALONE",
-    "Crew",
-    "Progress",
-    "Recipe",
+    "LoopSettings",
+    "ProcessGroup",
     "Task",
+    "TrainingProgress",
     "TrainingResult",
     "learning_rate",
     "train",
@@ -59,7 +59,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class TrainingProgress:
     """One line of the log.
 
     Args:
@@ -82,7 +82,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crew:
+class ProcessGroup:
     """How processes train together; each runs the loop on its share of every batch.
 
     Gradients are averaged by the module that the task calls; the rest is here.
@@ -99,7 +99,7 @@ class Crew:
 # Steps may take seconds, and an interrupted training must not lose half an hour of them.
 _CHECKPOINT_EVERY_S = 60.0
 
-ALONE = Crew(leads=True, mean=lambda value: value)
+ALONE = ProcessGroup(leads=True, mean=lambda value: value)
 
 
 @dataclass(slots=True)
@@ -125,24 +125,24 @@ class TrainingResult:
 
 def train(
     task: Task,
-    recipe: Recipe,
+    settings: LoopSettings,
     folder: Path,
     *,
     device: torch.device,
-    report: Callable[[Progress], None],
+    report: Callable[[TrainingProgress], None],
     stop_at: int | None = None,
-    crew: Crew = ALONE,
+    processes: ProcessGroup = ALONE,
 ) -> TrainingResult:
     """Train, or go on with a training found in the folder.
 
     Args:
-        task: What is trained; its module ends with the averaged weights if the recipe has an EMA.
-        recipe: How.
+        task: What is trained; its module ends with the averaged weights if ``settings`` has an EMA.
+        settings: How long and how fast.
         folder: Gets ``checkpoint.pt`` and ``log.jsonl``.
         device: Where the module lives.
         report: Called with every line of the log.
         stop_at: Stop early, after this step, leaving a checkpoint.
-        crew: The processes that train together.
+        processes: The processes that train together.
 
     Raises:
         ValueError: If the folder holds something that is no checkpoint.
@@ -151,26 +151,29 @@ def train(
     """
     module = task.module
     trainable = [p for p in module.parameters() if p.requires_grad]
-    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     optimiser = kind(
-        trainable, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay
+        trainable,
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
     )
-    state = _State(module, optimiser, recipe)
+    state = _State(module, optimiser, settings)
     path = folder / "checkpoint.pt"
     if path.exists():
         state.restore(load_checkpoint(path, device=device))
     else:
         task.initialise()
         state.start_average()
-    last = recipe.steps if stop_at is None else min(recipe.steps, stop_at)
-    if crew.leads:
+    last = settings.steps if stop_at is None else min(settings.steps, stop_at)
+    if processes.leads:
         _trim_log(folder / "log.jsonl", state.step)
     started, bad_run = time.monotonic(), 0
     saved = started
     before = state.seconds
     while state.step < last:
-        rate = learning_rate(recipe, state.step)
-        loss = _update(task, state, trainable, recipe, rate, crew)
+        rate = learning_rate(settings, state.step)
+        loss = _update(task, state, trainable, rate=rate, processes=processes)
         bad_run = 0 if loss is not None else bad_run + 1
         if bad_run >= 100:
             raise FloatingPointError(
@@ -178,24 +181,24 @@ def train(
                 f"checkpoint is {path}. Lower the learning rate or set clip_norm."
             )
         state.seconds = before + time.monotonic() - started
-        if not crew.leads:
+        if not processes.leads:
             continue
         if loss is not None:
             state.losses.append(loss)
         ends = state.step == last
         validated: dict[str, float] | None = None
-        if recipe.validate_every is not None and (
-            state.step % recipe.validate_every == 0 or state.step == recipe.steps
+        if settings.validate_every is not None and (
+            state.step % settings.validate_every == 0 or state.step == settings.steps
         ):
             validated = state.validate(task)
-        if ends or validated is not None or state.step % recipe.log_every == 0:
-            mean = sum(state.losses) / len(state.losses) if state.losses else math.nan
-            state.losses = []
-            _log(folder, state, recipe, mean, rate, report, validated)
+        if ends or validated is not None or state.step % settings.log_every == 0:
+            line = state.line(rate, validated)
+            _log(folder / "log.jsonl", line)
+            report(line)
         # A non-finite step in the current run must not reach the disk as the last good state.
         due = (
             ends
-            or state.step % recipe.checkpoint_every == 0
+            or state.step % settings.checkpoint_every == 0
             or time.monotonic() - saved >= _CHECKPOINT_EVERY_S
         )
         if bad_run == 0 and due:
@@ -211,13 +214,28 @@ def train(
 class _State:
     """Everything that changes from step to step."""
 
-    def __init__(self, module: nn.Module, optimiser: torch.optim.Optimizer, recipe: Recipe) -> None:
-        self.module, self.optimiser, self.recipe = module, optimiser, recipe
+    def __init__(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer, settings: LoopSettings
+    ) -> None:
+        self.module, self.optimiser, self.settings = module, optimiser, settings
         self.step, self.skipped, self.seconds = 0, 0, 0.0
         self.losses: list[float] = []  # since the last line of the log
         self.average: dict[str, Tensor] | None = None
         self.best: dict[str, Tensor] | None = None
         self.best_step, self.best_figures = 0, dict[str, float]()
+
+    def line(self, rate: float, validation: dict[str, float] | None) -> TrainingProgress:
+        """Return the next line of the log, and begin another mean of losses."""
+        losses, self.losses = self.losses, []
+        return TrainingProgress(
+            step=self.step,
+            steps=self.settings.steps,
+            loss=sum(losses) / len(losses) if losses else math.nan,
+            learning_rate=rate,
+            seconds=self.seconds,
+            skipped=self.skipped,
+            validation=validation,
+        )
 
     @torch.no_grad()
     def validate(self, task: Task) -> dict[str, float]:
@@ -234,15 +252,15 @@ class _State:
         return figures
 
     def start_average(self) -> None:
-        if self.recipe.ema is not None:
+        if self.settings.ema is not None:
             self.average = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
 
     @torch.no_grad()
     def update_average(self) -> None:
-        if self.average is None or self.recipe.ema is None:
+        if self.average is None or self.settings.ema is None:
             return
         # Warm-up of the decay: an average over 1/(1-ema) steps would remember the start for long.
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         for key, value in self.module.state_dict().items():
             if value.is_floating_point():
                 self.average[key].lerp_(value, 1.0 - decay)
@@ -279,9 +297,9 @@ def _update(
     task: Task,
     state: _State,
     trainable: list[nn.Parameter],
-    recipe: Recipe,
+    *,
     rate: float,
-    crew: Crew,
+    processes: ProcessGroup,
 ) -> float | None:
     """Make one optimiser step; a non-finite loss or gradient skips it and is counted."""
     for group in state.optimiser.param_groups:
@@ -291,13 +309,13 @@ def _update(
     loss = task.loss(state.step)
     state.step += 1
     # One process's bad number makes the mean bad, so all of them skip the step together.
-    value = float(crew.mean(loss.detach()))
+    value = float(processes.mean(loss.detach()))
     if not math.isfinite(value):
         state.skipped += 1
         _put_back(state.module, running)
         return None
     loss.backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(trainable, recipe.clip_norm or math.inf)
+    norm = nn.utils.clip_grad_norm_(trainable, state.settings.clip_norm or math.inf)
     if not math.isfinite(float(norm)):
         state.skipped += 1
         _put_back(state.module, running)
@@ -320,37 +338,20 @@ def _judged(figures: dict[str, float]) -> float:
     return figures.get("nll", figures.get("loss", math.inf))
 
 
-def _log(
-    folder: Path,
-    state: _State,
-    recipe: Recipe,
-    loss: float,
-    rate: float,
-    report: Callable[[Progress], None],
-    validation: dict[str, float] | None,
-) -> None:
-    line = Progress(
-        step=state.step,
-        steps=recipe.steps,
-        loss=loss,
-        learning_rate=rate,
-        seconds=state.seconds,
-        skipped=state.skipped,
-        validation=validation,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
+def _log(path: Path, line: TrainingProgress) -> None:
     record: dict[str, object] = {
         "step": line.step,
-        "loss": loss if math.isfinite(loss) else None,
-        "learning_rate": rate,
+        "loss": line.loss if math.isfinite(line.loss) else None,
+        "learning_rate": line.learning_rate,
         "seconds": round(line.seconds, 3),
         "skipped": line.skipped,
     }
-    if validation is not None:
-        record["validation"] = {k: v if math.isfinite(v) else None for k, v in validation.items()}
-    with (folder / "log.jsonl").open("a") as file:
+    if line.validation is not None:
+        figures = line.validation.items()
+        record["validation"] = {name: v if math.isfinite(v) else None for name, v in figures}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
         file.write(json.dumps(record) + "\n")
-    report(line)
 
 
 def _trim_log(path: Path, step: int) -> None:

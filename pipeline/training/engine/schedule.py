@@ -1,16 +1,17 @@
-"""How long and how fast a training goes: its recipe, and the learning rate of every step."""
+"""How long and how fast a training goes: its settings, and the learning rate of every step."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Recipe", "learning_rate"]
+__all__ = ["LoopSettings", "learning_rate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class LoopSettings:
     """How long and how fast.
 
     Args:
@@ -36,7 +37,7 @@ class Recipe:
     final_learning_rate: float = 0.0
     warmup_steps: int = 0
     decay: Literal["cosine", "constant", "milestones"] = "cosine"
-    milestones: tuple[int, ...] = ()
+    milestones: Sequence[int] = ()
     factor: float = 0.5
     optimizer: Literal["adam", "adamw"] = "adam"
     betas: tuple[float, float] = (0.9, 0.99)
@@ -48,15 +49,16 @@ class Recipe:
     validate_every: int | None = None
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then the recipe's decay."""
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    if recipe.decay == "constant":
-        return recipe.learning_rate
-    if recipe.decay == "milestones":
-        passed = sum(step >= milestone for milestone in recipe.milestones)
-        return float(recipe.learning_rate * recipe.factor**passed)
-    span = max(1, recipe.steps - recipe.warmup_steps)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * (step - recipe.warmup_steps) / span))
-    return recipe.final_learning_rate + (recipe.learning_rate - recipe.final_learning_rate) * cosine
+def learning_rate(settings: LoopSettings, step: int) -> float:
+    """Return the learning rate of a step: linear warm-up, then the decay."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    if settings.decay == "constant":
+        return settings.learning_rate
+    if settings.decay == "milestones":
+        passed = sum(step >= milestone for milestone in settings.milestones)
+        return float(settings.learning_rate * settings.factor**passed)
+    span = max(1, settings.steps - settings.warmup_steps)
+    cosine = 0.5 * (1.0 + math.cos(math.pi * (step - settings.warmup_steps) / span))
+    peak, end = settings.learning_rate, settings.final_learning_rate
+    return end + (peak - end) * cosine

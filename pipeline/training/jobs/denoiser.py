@@ -15,13 +15,13 @@ from pipeline.lock import run_lock
 from pipeline.manifest.models import TrainDenoiserManifest
 from pipeline.training.engine.denoiser import DenoiserTask
 from pipeline.training.engine.events import training_log
-from pipeline.training.engine.loop import Progress, train
+from pipeline.training.engine.loop import TrainingProgress, train
 from pipeline.training.jobs.denoiser_result import TrainedDenoiser, publish_denoiser
 from pipeline.training.jobs.denoiser_task import prepare_denoiser
 from pipeline.training.jobs.distributed import train_on_ray
 from pipeline.training.jobs.folder import page_writer, remember
 from pipeline.training.jobs.progress import TrainingDisplay, Watched
-from pipeline.training.jobs.schedule import loop_recipe
+from pipeline.training.jobs.schedule import loop_settings
 
 __all__ = ["train_denoiser"]
 
@@ -80,7 +80,7 @@ def _train_in(
             # After workers have finished this finds their checkpoint, and has nothing left to do.
             result = train(
                 Watched(task, display),
-                loop_recipe(manifest),
+                loop_settings(manifest),
                 folder,
                 device=device,
                 report=_each(listeners),
@@ -103,8 +103,10 @@ def _train_in(
         task.close()
 
 
-def _each(listeners: Sequence[Callable[[Progress], None]]) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
+def _each(
+    listeners: Sequence[Callable[[TrainingProgress], None]],
+) -> Callable[[TrainingProgress], None]:
+    def report(progress: TrainingProgress) -> None:
         for listener in listeners:
             listener(progress)
 

@@ -17,7 +17,7 @@ from pipeline.manifest.load import load_manifest
 from pipeline.manifest.models import DenoisingInput, TrainDenoiserManifest, TrainingData
 from pipeline.sources import photographs_behind, photographs_of
 from pipeline.storage import read_bytes
-from pipeline.training.data.corpus_rows import CorpusReservoir
+from pipeline.training.data.corpus_rows import CorpusPairs
 from pipeline.training.data.mixed import BatchRows
 from pipeline.training.data.pair_rows import Crops, PairRows, Rows
 from pipeline.training.data.store import TrainingStore
@@ -68,7 +68,7 @@ def open_input(number: int, manifest: TrainDenoiserManifest, crops: Crops) -> Op
 def _corpus(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) -> OpenedInput:
     assert one.corpus is not None
     data, twice = manifest.data, manifest.loss == "noise2noise"
-    reservoir = CorpusReservoir(
+    source = CorpusPairs(
         one.corpus,
         split=one.split,
         generators=one.generators,
@@ -76,33 +76,33 @@ def _corpus(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
         twice=twice,
         check=data.check,
     )
-    if min(reservoir.sides) < data.patch:
-        height, width = reservoir.sides
+    if min(source.sides) < data.patch:
+        height, width = source.sides
         raise ValueError(
             f"corpus {one.corpus} has patches of {height}x{width} pixels, and data.patch is "
             f"{data.patch}; lower data.patch or make the corpus with larger patches."
         )
     # Here already: a corpus may be read whole in the next line.
-    _check_kind(f"corpus {one.corpus}", reservoir.domain, reservoir.channels, manifest)
+    _check_kind(f"corpus {one.corpus}", source.domain, source.channels, manifest)
     rows = PairRows(
-        reservoir,
+        source,
         crops,
         names=("noisy", "second") if twice else ("clean", "noisy"),
-        domain=reservoir.domain,
-        channels=reservoir.channels,
+        domain=source.domain,
+        channels=source.channels,
         memory=int(data.memory),
     )
-    index = reservoir.index
-    used = {file.path: file.sha256 for file in reservoir.files}
+    index = source.index
+    used = {file.path: file.sha256 for file in source.files}
     about = {
         "input": f"corpus {index.name}",
         "corpus_json_sha256": hashlib.sha256(read_bytes(one.corpus, INDEX_NAME)).hexdigest(),
         "plan_sha256": index.plan_sha256,
         "shards_sha256": sha256_of(used),
-        "format": reservoir.format,
+        "format": source.format,
         "split": one.split,
         "generators": one.generators or [entry.key for entry in index.generators],
-        "rows": sum(reservoir.counts),
+        "rows": sum(source.counts),
         "read": rows.how,
         "licenses": _licenses(
             index.manifest.get("license"),
@@ -115,7 +115,7 @@ def _corpus(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
         about=about,
         identity=f"corpus {sha256_of(used)}",
         # Only a validation asks for them, and tracing opens the shards of other corpora.
-        sources=photographs_behind(index, reservoir.origins) | reservoir.sources
+        sources=photographs_behind(index, source.origins) | source.sources
         if manifest.validation
         else {},
     )

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.manifest.models import TrainDenoiserManifest
-from pipeline.training.engine.loop import Crew, Progress, train
+from pipeline.training.engine.loop import ProcessGroup, TrainingProgress, train
 from pipeline.training.jobs.denoiser_task import prepare_denoiser
-from pipeline.training.jobs.schedule import loop_recipe
+from pipeline.training.jobs.schedule import loop_settings
 
 __all__ = ["train_on_ray"]
 
@@ -41,7 +41,7 @@ _TIMEOUT = timedelta(hours=2)
 
 
 def train_on_ray(
-    manifest: TrainDenoiserManifest, folder: Path, *, report: Callable[[Progress], None]
+    manifest: TrainDenoiserManifest, folder: Path, *, report: Callable[[TrainingProgress], None]
 ) -> None:
     """Train with ``manifest.workers`` processes until the folder holds the last checkpoint.
 
@@ -134,11 +134,11 @@ def _work(config: dict[str, Any]) -> None:
     try:
         train(
             task,
-            loop_recipe(manifest),
+            loop_settings(manifest),
             Path(config["folder"]),
             device=device,
             report=lambda progress: None,
-            crew=Crew(leads=rank == 0, mean=mean),
+            processes=ProcessGroup(leads=rank == 0, mean=mean),
         )
         torch.distributed.barrier()
     finally:
@@ -154,7 +154,7 @@ class _followed:
         report: Called with every new line.
     """
 
-    def __init__(self, path: Path, steps: int, report: Callable[[Progress], None]) -> None:
+    def __init__(self, path: Path, steps: int, report: Callable[[TrainingProgress], None]) -> None:
         self._path, self._steps, self._report = path, steps, report
         self._told = _last_step(path)
         self._ended = threading.Event()
@@ -178,7 +178,7 @@ class _followed:
                 continue
             self._told = line["step"]
             self._report(
-                Progress(
+                TrainingProgress(
                     step=line["step"],
                     steps=self._steps,
                     loss=float("nan") if line["loss"] is None else line["loss"],

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.building.progress import Style, tell
 from pipeline.manifest.diff import manifest_difference
 from pipeline.storage import publish
-from pipeline.training.engine.loop import Progress
+from pipeline.training.engine.loop import TrainingProgress
 
 __all__ = ["page_writer", "remember"]
 
@@ -48,7 +48,7 @@ def remember(folder: Path, now: Mapping[str, Any], *, free: Collection[str]) -> 
     publish(str(folder), note.name, json.dumps(now, indent=1).encode())
 
 
-def page_writer(write: Callable[[], object], style: Style) -> Callable[[Progress], None]:
+def page_writer(write: Callable[[], object], style: Style) -> Callable[[TrainingProgress], None]:
     """Return what renews a report now and then while the training runs.
 
     Args:
@@ -57,7 +57,7 @@ def page_writer(write: Callable[[], object], style: Style) -> Callable[[Progress
     """
     written = time.monotonic()
 
-    def renew(progress: Progress) -> None:
+    def renew(progress: TrainingProgress) -> None:
         nonlocal written
         if progress.step == progress.steps or time.monotonic() - written < _PAGE_EVERY_S:
             return

@@ -16,13 +16,13 @@ from pipeline.manifest.models import TrainGeneratorManifest
 from pipeline.training.data.batches import Batches
 from pipeline.training.data.store import TrainingStore
 from pipeline.training.engine.events import training_log
-from pipeline.training.engine.loop import Progress, train
+from pipeline.training.engine.loop import TrainingProgress, train
 from pipeline.training.engine.task import DataTask
 from pipeline.training.jobs.folder import page_writer, remember
 from pipeline.training.jobs.generator_data import check_held_out, make_batches
 from pipeline.training.jobs.generator_result import TrainedGenerator, publish_generator
 from pipeline.training.jobs.progress import TrainingDisplay, Watched
-from pipeline.training.jobs.schedule import loop_recipe
+from pipeline.training.jobs.schedule import loop_settings
 
 __all__ = ["train_generator"]
 
@@ -85,12 +85,12 @@ def _train_in(
         if manifest.report:
             listeners.append(page_writer(lambda: _page(folder, manifest), style))
 
-        def report(progress: Progress) -> None:
+        def report(progress: TrainingProgress) -> None:
             for listener in listeners:
                 listener(progress)
 
         result = train(
-            Watched(trained, display), loop_recipe(manifest), folder, device=device, report=report
+            Watched(trained, display), loop_settings(manifest), folder, device=device, report=report
         )
     task.finish(trained.batch)
     if manifest.validation is not None:

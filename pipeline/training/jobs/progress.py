@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from pipeline.building.progress import Style, duration, tell
-from pipeline.training.engine.loop import Progress, Task
+from pipeline.training.engine.loop import Task, TrainingProgress
 
 __all__ = ["TrainingDisplay", "Watched"]
 
@@ -45,7 +45,7 @@ class TrainingDisplay:
         # Where this run begins to be timed: a resumed one starts at any step.
         self._first: tuple[int, float] | None = None
         self._told = -math.inf
-        self._last: Progress | None = None
+        self._last: TrainingProgress | None = None
         self._checked: Mapping[str, float] = {}
 
     @contextmanager
@@ -75,7 +75,7 @@ class TrainingDisplay:
         """Take note that a validation begins."""
         self._step, self._doing = self._step + 1, "validating"
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: TrainingProgress) -> None:
         """Say a line of the log."""
         self._step, self._last = progress.step, progress
         if progress.validation is not None:
@@ -89,10 +89,10 @@ class TrainingDisplay:
             self._told = time.monotonic()
             tell(self.style, self._text(progress))
 
-    def _say(self, progress: Progress) -> None:
+    def _say(self, progress: TrainingProgress) -> None:
         self._console.print(f"noisemill: {self._text(progress)}", highlight=False, soft_wrap=True)
 
-    def _due(self, progress: Progress) -> bool:
+    def _due(self, progress: TrainingProgress) -> bool:
         return progress.step == progress.steps or time.monotonic() - self._told >= _EVERY_S
 
     def _left(self) -> float | None:
@@ -103,7 +103,7 @@ class TrainingDisplay:
         done, left = self._step - step, self.steps - self._step
         return (time.monotonic() - began) / done * left if done > 0 and left > 0 else None
 
-    def _event(self, progress: Progress) -> dict[str, Any]:
+    def _event(self, progress: TrainingProgress) -> dict[str, Any]:
         left = self._left()
         event: dict[str, Any] = {
             "event": "progress",
@@ -119,7 +119,7 @@ class TrainingDisplay:
             event["validation"] = {k: _finite(v) for k, v in progress.validation.items()}
         return event
 
-    def _text(self, progress: Progress) -> str:
+    def _text(self, progress: TrainingProgress) -> str:
         parts = [f"step {progress.step:,}/{progress.steps:,}", f"loss {progress.loss:.4g}"]
         for name, value in (progress.validation or {}).items():
             parts.append(f"{'held out ' if name == 'loss' else ''}{name} {value:.4g}")

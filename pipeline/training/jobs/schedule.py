@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from pipeline.manifest.denoising import TrainDenoiserManifest
 from pipeline.manifest.training import TrainGeneratorManifest
-from pipeline.training.engine.schedule import Recipe
+from pipeline.training.engine.schedule import LoopSettings
 
-__all__ = ["loop_recipe"]
+__all__ = ["loop_settings"]
 
 
-def loop_recipe(manifest: TrainGeneratorManifest | TrainDenoiserManifest) -> Recipe:
-    """Return the loop's part of a manifest; generators are always trained with Adam."""
+def loop_settings(manifest: TrainGeneratorManifest | TrainDenoiserManifest) -> LoopSettings:
+    """Return the loop's settings: the manifest's keys and its schedule's that go by their names.
+
+    A schedule without ``optimizer``, a generator's, leaves the loop its default, Adam.
+    """
     schedule, validation = manifest.schedule, manifest.validation
     every = None if validation is None else validation.every or schedule.steps
-    return Recipe(
-        steps=schedule.steps,
-        learning_rate=schedule.learning_rate,
-        final_learning_rate=schedule.final_learning_rate,
-        warmup_steps=schedule.warmup_steps,
-        decay=schedule.decay,
-        milestones=tuple(schedule.milestones),
-        factor=schedule.factor,
-        optimizer=getattr(schedule, "optimizer", "adam"),
-        betas=schedule.betas,
-        weight_decay=schedule.weight_decay,
-        clip_norm=schedule.clip_norm,
-        ema=schedule.ema,
-        checkpoint_every=manifest.checkpoint_every,
-        log_every=manifest.log_every,
-        validate_every=every,
-    )
+    names = {field.name for field in fields(LoopSettings)}
+    values = schedule.model_dump(include=names) | manifest.model_dump(include=names)
+    return LoopSettings(**values, validate_every=every)

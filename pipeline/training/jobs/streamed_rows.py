@@ -31,7 +31,7 @@ from pipeline.building.stages.work import CutShard
 from pipeline.manifest.models import CorpusManifest
 from pipeline.pixels import quantise, to_nhwc, to_unit_nchw
 from pipeline.training.data.pair_rows import Crops, random_crops, stacked, unlabelled
-from pipeline.training.data.shuffle_buffer import Windows
+from pipeline.training.data.shuffle_buffer import ShuffleBuffer
 
 __all__ = ["StreamedRows"]
 
@@ -90,7 +90,7 @@ class StreamedRows:
         self._budget = RejectBudget(sum(map(len, self._shards)), limit)
         self._counted: set[int] = set()
         patch = 2 * manifest.patches.size**2 * self.channels
-        self._windows: Windows[CutShard] = Windows(
+        self._buffer: ShuffleBuffer[CutShard] = ShuffleBuffer(
             [len(shard) for shard in self._shards],
             [patch * len(shard) for shard in self._shards],
             self._load,
@@ -101,15 +101,15 @@ class StreamedRows:
     @property
     def how(self) -> str:
         """How patches are read: ``from memory`` or ``in windows``."""
-        return self._windows.how
+        return self._buffer.how
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return len(self._buffer)
 
     def rows(self, step: int, numbers: Sequence[int]) -> TrainingBatch:
         """Return some rows of a step's batch."""
         crops = random_crops(self._crops, step)
-        found = [self._windows.at(step * self._crops.size + number) for number in numbers]
+        found = [self._buffer.at(step * self._crops.size + number) for number in numbers]
         made: list[tuple[NDArray[Any], NDArray[Any]] | None] = [None] * len(numbers)
         for generator, places in self._by_generator(found).items():
             seeds = [patch_seed(self._crops.seed, str(step), str(numbers[i])) for i in places]

@@ -32,7 +32,7 @@ from pipeline.training.data.store import TrainingStore
 from pipeline.training.data.training_image import TrainingImage
 from pipeline.training.engine.denoiser import DenoiserTask
 from pipeline.training.engine.loop import train
-from pipeline.training.engine.schedule import Recipe
+from pipeline.training.engine.schedule import LoopSettings
 
 clean = np.full((24, 24, 3), 100, np.uint8)
 pair = TrainingImage(clean=clean, noisy=clean + 5, camera="", iso=0, scene="flat")
@@ -45,7 +45,7 @@ task = DenoiserTask(
 )
 result = train(
     task,
-    Recipe(steps=3, learning_rate=1e-3),
+    LoopSettings(steps=3, learning_rate=1e-3),
     Path(sys.argv[1]),
     device=torch.device("cpu"),
     report=lambda progress: None,

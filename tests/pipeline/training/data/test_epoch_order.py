@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from pipeline.training.data.epoch_order import Order
-from pipeline.training.data.shuffle_buffer import Windows
+from pipeline.training.data.epoch_order import EpochOrder
+from pipeline.training.data.shuffle_buffer import ShuffleBuffer
 
 COUNTS = [3, 1, 4, 1, 5, 2]
 TOTAL = sum(COUNTS)
@@ -15,7 +15,7 @@ TOTAL = sum(COUNTS)
 
 @pytest.mark.parametrize("window", [None, 1, 2, 4, 100])
 def test_every_epoch_visits_each_row_once_in_another_order(window: int | None) -> None:
-    order = Order(COUNTS, seed=3, window=window)
+    order = EpochOrder(COUNTS, seed=3, window=window)
     every = [(chunk, row) for chunk, count in enumerate(COUNTS) for row in range(count)]
     epochs = [[order.at(epoch * TOTAL + i) for i in range(TOTAL)] for epoch in range(3)]
     assert all(sorted(epoch) == every for epoch in epochs)
@@ -23,22 +23,22 @@ def test_every_epoch_visits_each_row_once_in_another_order(window: int | None) -
 
 
 def test_a_position_says_the_same_however_it_is_reached() -> None:
-    forwards = Order(COUNTS, seed=3, window=2)
+    forwards = EpochOrder(COUNTS, seed=3, window=2)
     there = [forwards.at(p) for p in range(20 * TOTAL)]
-    backwards = Order(COUNTS, seed=3, window=2)
+    backwards = EpochOrder(COUNTS, seed=3, window=2)
     assert [backwards.at(p) for p in reversed(range(20 * TOTAL))] == there[::-1]
-    assert [Order(COUNTS, seed=4, window=2).at(p) for p in range(TOTAL)] != there[:TOTAL]
+    assert [EpochOrder(COUNTS, seed=4, window=2).at(p) for p in range(TOTAL)] != there[:TOTAL]
 
 
 def test_a_window_stays_within_its_chunks() -> None:
-    order = Order([10] * 12, seed=0, window=3)
+    order = EpochOrder([10] * 12, seed=0, window=3)
     for start in range(0, 120, 30):
         assert len({order.at(p)[0] for p in range(start, start + 30)}) == 3
 
 
 def test_an_order_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one row"):
-        Order([], seed=0, window=None)
+        EpochOrder([], seed=0, window=None)
 
 
 def test_what_fits_is_loaded_once_and_what_does_not_twice_at_most_at_a_time() -> None:
@@ -57,13 +57,13 @@ def test_what_fits_is_loaded_once_and_what_does_not_twice_at_most_at_a_time() ->
         def __del__(self) -> None:
             Chunk.alive -= 1
 
-    kept = Windows([2] * 8, [100] * 8, Chunk, seed=1, memory=800)
+    kept = ShuffleBuffer([2] * 8, [100] * 8, Chunk, seed=1, memory=800)
     assert kept.how == "from memory"
     assert {kept.at(p)[0].number for p in range(64)} == set(range(8))
     assert set(loaded.values()) == {1}
     del kept
     Chunk.most = 0
-    passing = Windows([2] * 8, [100] * 8, Chunk, seed=1, memory=400)
+    passing = ShuffleBuffer([2] * 8, [100] * 8, Chunk, seed=1, memory=400)
     assert passing.how == "in windows"
     seen = [(passing.at(p)[0].number, passing.at(p)[1]) for p in range(32)]
     assert Counter(seen) == {(chunk, row): 2 for chunk in range(8) for row in range(2)}
@@ -75,4 +75,4 @@ def test_an_error_of_the_loader_reaches_who_asks() -> None:
         raise ValueError("no such chunk")
 
     with pytest.raises(ValueError, match="no such chunk"):
-        Windows([2] * 8, [100] * 8, broken, seed=1, memory=400).at(0)
+        ShuffleBuffer([2] * 8, [100] * 8, broken, seed=1, memory=400).at(0)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.training.engine.events import training_log
-from pipeline.training.engine.loop import Progress
+from pipeline.training.engine.loop import TrainingProgress
 
 
-def line(step: int, validation: dict[str, float] | None = None) -> Progress:
-    return Progress(
+def line(step: int, validation: dict[str, float] | None = None) -> TrainingProgress:
+    return TrainingProgress(
         step=step,
         steps=9,
         loss=1.0 / step,

@@ -25,12 +25,18 @@ from pipeline.training.data.store import TrainingStore, write_store
 from pipeline.training.data.training_image import TrainingImage
 from pipeline.training.engine import loop
 from pipeline.training.engine.checkpoint import load_checkpoint
-from pipeline.training.engine.loop import Progress, Recipe, TrainingResult, learning_rate, train
+from pipeline.training.engine.loop import (
+    LoopSettings,
+    TrainingProgress,
+    TrainingResult,
+    learning_rate,
+    train,
+)
 from pipeline.training.engine.task import DataTask
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[4]  # of the tests; what they test may be installed elsewhere
-RECIPE = Recipe(
+RECIPE = LoopSettings(
     steps=6,
     learning_rate=1e-2,
     warmup_steps=2,
@@ -41,7 +47,7 @@ RECIPE = Recipe(
 )
 
 
-def ignore(_: Progress) -> None:
+def ignore(_: TrainingProgress) -> None:
     pass
 
 
@@ -77,9 +83,9 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def run(
-    task: Any, folder: Path, recipe: Recipe = RECIPE, stop_at: int | None = None
+    task: Any, folder: Path, settings: LoopSettings = RECIPE, stop_at: int | None = None
 ) -> TrainingResult:
-    return train(task, recipe, folder, device=CPU, report=ignore, stop_at=stop_at)
+    return train(task, settings, folder, device=CPU, report=ignore, stop_at=stop_at)
 
 
 def flat(state: Any) -> dict[str, Any]:
@@ -180,12 +186,12 @@ def test_a_training_resumed_in_a_process_without_ray_is_the_uninterrupted_one(
 
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_every_stop_resumes_to_the_same_training(tmp_path: Path, ema: float | None) -> None:
-    recipe = replace(RECIPE, ema=ema)
+    settings = replace(RECIPE, ema=ema)
     whole, parts = Line(bad=lambda step: step == 4), Line(bad=lambda step: step == 4)
-    run(whole, tmp_path / "whole", recipe)
+    run(whole, tmp_path / "whole", settings)
     for stop in (1, 2, 4, 5, None):
         parts = Line(bad=lambda step: step == 4)
-        result = run(parts, tmp_path / "parts", recipe, stop_at=stop)
+        result = run(parts, tmp_path / "parts", settings, stop_at=stop)
         assert result.step == (stop or 6)
     assert_same_to_the_bit(tmp_path / "whole", tmp_path / "parts")
     assert torch.equal(whole.module.weight, parts.module.weight)
@@ -201,20 +207,20 @@ def test_a_training_killed_between_checkpoints_is_made_again_from_the_last(tmp_p
                 raise KeyboardInterrupt
             return super().loss(step)
 
-    recipe = replace(RECIPE, log_every=1)
+    settings = replace(RECIPE, log_every=1)
     with pytest.raises(KeyboardInterrupt):
-        run(Killed(), tmp_path / "killed", recipe)
+        run(Killed(), tmp_path / "killed", settings)
     assert [line["step"] for line in log_of(tmp_path / "killed")] == [1, 2, 3, 4, 5]
     assert load_checkpoint(tmp_path / "killed" / "checkpoint.pt", device=CPU)["step"] == 4
-    run(Line(), tmp_path / "killed", recipe)
+    run(Line(), tmp_path / "killed", settings)
     assert_same_to_the_bit(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_a_slow_training_leaves_checkpoints_by_the_clock_and_the_same_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = replace(RECIPE, checkpoint_every=1000, log_every=4)
-    run(Line(), tmp_path / "whole", recipe)
+    settings = replace(RECIPE, checkpoint_every=1000, log_every=4)
+    run(Line(), tmp_path / "whole", settings)
 
     class Killed(Line):
         def loss(self, step: int) -> Tensor:
@@ -224,9 +230,9 @@ def test_a_slow_training_leaves_checkpoints_by_the_clock_and_the_same_log(
 
     monkeypatch.setattr(loop, "_CHECKPOINT_EVERY_S", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        run(Killed(), tmp_path / "killed", recipe)
+        run(Killed(), tmp_path / "killed", settings)
     assert load_checkpoint(tmp_path / "killed" / "checkpoint.pt", device=CPU)["step"] == 2
-    run(Line(), tmp_path / "killed", recipe)
+    run(Line(), tmp_path / "killed", settings)
     assert_same_to_the_bit(tmp_path / "whole", tmp_path / "killed")
     # A line's loss is the mean since the line before, also over an interruption.
     whole, killed = (log_of(tmp_path / name) for name in ("whole", "killed"))
@@ -270,11 +276,11 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(tmp_path: Path, how: 
 
 
 def test_a_skipped_step_changes_neither_weights_nor_moments(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, steps=4, checkpoint_every=1)
-    run(Line(bad=lambda step: step == 2), tmp_path, recipe, stop_at=2)
+    settings = replace(RECIPE, steps=4, checkpoint_every=1)
+    run(Line(bad=lambda step: step == 2), tmp_path, settings, stop_at=2)
     before = flat(load_checkpoint(tmp_path / "checkpoint.pt", device=CPU))
     task = Line(bad=lambda step: step == 2)
-    run(task, tmp_path, recipe, stop_at=3)
+    run(task, tmp_path, settings, stop_at=3)
     weights = {f"{name}/": value for name, value in task.module.state_dict().items()}
     for name, value in weights.items():
         assert torch.equal(value, before[f"average/{name}"])
@@ -288,20 +294,20 @@ def test_a_skipped_step_changes_neither_weights_nor_moments(tmp_path: Path) -> N
 def test_a_hundred_in_a_row_stop_the_training_and_keep_the_last_good_checkpoint(
     tmp_path: Path, how: str
 ) -> None:
-    recipe = replace(RECIPE, steps=500, checkpoint_every=10, log_every=10)
+    settings = replace(RECIPE, steps=500, checkpoint_every=10, log_every=10)
     with pytest.raises(FloatingPointError, match=r"100 steps up to step 125.*checkpoint\.pt"):
-        run(Line(bad=lambda step: step >= 25, how=how), tmp_path, recipe)
+        run(Line(bad=lambda step: step >= 25, how=how), tmp_path, settings)
     saved = load_checkpoint(tmp_path / "checkpoint.pt", device=CPU)
     assert saved["step"] == 20
     assert all(torch.isfinite(value).all() for value in saved["module"].values())
     # With the cause removed it goes on from there.
-    assert run(Line(), tmp_path, replace(recipe, steps=30)).step == 30
+    assert run(Line(), tmp_path, replace(settings, steps=30)).step == 30
 
 
 def test_ninety_nine_in_a_row_do_not(tmp_path: Path) -> None:
     task = Line(bad=lambda step: step % 100 != 0)
-    recipe = replace(RECIPE, steps=301, log_every=100, checkpoint_every=100)
-    assert run(task, tmp_path, recipe).skipped == 297
+    settings = replace(RECIPE, steps=301, log_every=100, checkpoint_every=100)
+    assert run(task, tmp_path, settings).skipped == 297
 
 
 def test_a_skipped_step_leaves_running_statistics_alone(tmp_path: Path) -> None:
@@ -409,10 +415,10 @@ def test_best_and_figures_resume_to_the_bit(tmp_path: Path, stop: int) -> None:
         def validate(self) -> dict[str, float]:
             return {"nll": abs(self.module.weight[0, 0].item() - 0.5 - 0.02)}
 
-    recipe = replace(CHECKS, checkpoint_every=1)
-    whole = run(Measured(), tmp_path / "whole", recipe)
-    run(Measured(), tmp_path / "parts", recipe, stop_at=stop)
-    parts = run(Measured(), tmp_path / "parts", recipe)
+    settings = replace(CHECKS, checkpoint_every=1)
+    whole = run(Measured(), tmp_path / "whole", settings)
+    run(Measured(), tmp_path / "parts", settings, stop_at=stop)
+    parts = run(Measured(), tmp_path / "parts", settings)
     assert_same_to_the_bit(tmp_path / "whole", tmp_path / "parts")
     assert (parts.best_step, parts.best_figures) == (whole.best_step, whole.best_figures)
     checks = [
@@ -423,28 +429,32 @@ def test_best_and_figures_resume_to_the_bit(tmp_path: Path, stop: int) -> None:
     assert len(checks[0]) == 3
 
 
-# The recipe.
+# The settings.
 
 
 def test_a_constant_rate_stays_and_milestones_cut_it() -> None:
-    constant = Recipe(steps=9, learning_rate=2e-3, warmup_steps=2, decay="constant")
+    constant = LoopSettings(steps=9, learning_rate=2e-3, warmup_steps=2, decay="constant")
     rates = [learning_rate(constant, step) for step in range(9)]
     assert rates == pytest.approx([1e-3, *[2e-3] * 8])
-    cut = Recipe(steps=9, learning_rate=2e-3, decay="milestones", milestones=(3, 3, 7), factor=0.1)
+    cut = LoopSettings(
+        steps=9, learning_rate=2e-3, decay="milestones", milestones=(3, 3, 7), factor=0.1
+    )
     rates = [learning_rate(cut, step) for step in range(9)]
     assert rates == pytest.approx([2e-3] * 3 + [2e-5] * 4 + [2e-6] * 2)
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 def test_weight_decay_is_adams_l2_penalty(tmp_path: Path, weight_decay: float) -> None:
-    recipe = replace(RECIPE, clip_norm=None, ema=None, weight_decay=weight_decay, decay="constant")
+    settings = replace(
+        RECIPE, clip_norm=None, ema=None, weight_decay=weight_decay, decay="constant"
+    )
     task, by_hand = Line(), Line()
-    run(task, tmp_path, recipe)
+    run(task, tmp_path, settings)
     parameters = list(by_hand.module.parameters())
     optimiser = torch.optim.Adam(parameters, betas=(0.9, 0.99))
     for step in range(6):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, step)
+            group["lr"] = learning_rate(settings, step)
         optimiser.zero_grad()
         penalty = sum(p.square().sum() for p in parameters) * weight_decay / 2
         (by_hand.loss(step) + penalty).backward()
@@ -453,25 +463,27 @@ def test_weight_decay_is_adams_l2_penalty(tmp_path: Path, weight_decay: float) -
 
 
 def test_the_rate_rises_linearly_then_falls_as_a_cosine() -> None:
-    recipe = Recipe(steps=110, learning_rate=4e-3, final_learning_rate=1e-3, warmup_steps=10)
-    rates = [learning_rate(recipe, step) for step in range(110)]
+    settings = LoopSettings(
+        steps=110, learning_rate=4e-3, final_learning_rate=1e-3, warmup_steps=10
+    )
+    rates = [learning_rate(settings, step) for step in range(110)]
     assert rates[:10] == pytest.approx([4e-4 * (step + 1) for step in range(10)])
     assert rates[10] == 4e-3
     assert rates[60] == pytest.approx(2.5e-3)  # half-way between peak and end
-    assert learning_rate(recipe, 110) == pytest.approx(1e-3)
+    assert learning_rate(settings, 110) == pytest.approx(1e-3)
     assert all(one > other for one, other in pairwise(rates[10:]))
-    flat_rate = Recipe(steps=5, learning_rate=1e-3, final_learning_rate=1e-3)
+    flat_rate = LoopSettings(steps=5, learning_rate=1e-3, final_learning_rate=1e-3)
     assert {learning_rate(flat_rate, step) for step in range(5)} == {1e-3}
 
 
 def test_each_step_is_adams_at_its_rate(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, clip_norm=None, ema=None)
+    settings = replace(RECIPE, clip_norm=None, ema=None)
     task, by_hand = Line(), Line()
-    run(task, tmp_path, recipe)
+    run(task, tmp_path, settings)
     optimiser = torch.optim.Adam(by_hand.module.parameters(), betas=(0.9, 0.99))
     for step in range(6):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, step)
+            group["lr"] = learning_rate(settings, step)
         optimiser.zero_grad()
         by_hand.loss(step).backward()
         optimiser.step()
@@ -505,16 +517,16 @@ def test_long_gradients_are_clipped(tmp_path: Path) -> None:
 
 def test_the_average_warms_up_and_ends_in_the_module(tmp_path: Path) -> None:
     task = Line()
-    recipe = replace(RECIPE, checkpoint_every=1)
+    settings = replace(RECIPE, checkpoint_every=1)
     weights = [task.module.weight.detach().clone()]
     for step in range(1, 7):
-        run(Line(), tmp_path, recipe, stop_at=step)
+        run(Line(), tmp_path, settings, stop_at=step)
         weights.append(load_checkpoint(tmp_path / "checkpoint.pt", device=CPU)["module"]["weight"])
     average = weights[0]
     for step, weight in enumerate(weights[1:], start=1):
         decay = min(0.9, (1 + step) / (10 + step))
         average = average + (1 - decay) * (weight - average)
-    run(task, tmp_path, recipe)
+    run(task, tmp_path, settings)
     torch.testing.assert_close(task.module.weight.detach(), average)
     assert not torch.equal(task.module.weight, weights[-1])
 
@@ -523,15 +535,15 @@ def test_the_average_warms_up_and_ends_in_the_module(tmp_path: Path) -> None:
 
 
 def test_no_step_is_logged_twice_after_a_resume_from_an_older_checkpoint(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, log_every=1, checkpoint_every=3)
+    settings = replace(RECIPE, log_every=1, checkpoint_every=3)
     seen: list[int] = []
-    train(Line(), recipe, tmp_path, device=CPU, report=lambda p: seen.append(p.step), stop_at=3)
+    train(Line(), settings, tmp_path, device=CPU, report=lambda p: seen.append(p.step), stop_at=3)
     old = (tmp_path / "checkpoint.pt").read_bytes()
-    run(Line(), tmp_path, recipe, stop_at=5)
+    run(Line(), tmp_path, settings, stop_at=5)
     (tmp_path / "checkpoint.pt").write_bytes(old)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')  # killed while it wrote
-    train(Line(), recipe, tmp_path, device=CPU, report=lambda p: seen.append(p.step))
+    train(Line(), settings, tmp_path, device=CPU, report=lambda p: seen.append(p.step))
     assert [line["step"] for line in log_of(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert seen == [1, 2, 3, 4, 5, 6]
 

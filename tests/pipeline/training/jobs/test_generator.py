@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
 import pipeline.training.jobs.folder as train_folder
 import pipeline.training.jobs.generator as train_module
@@ -354,11 +353,6 @@ def test_the_licence_of_every_photograph_is_on_the_card_of_the_weights(training:
         "public domain (NASA)": ["astronaut"],
         "public domain (SpaceX)": ["rocket"],
     }
-
-
-def test_an_unknown_model_is_told_with_a_suggestion(training: Make) -> None:
-    with pytest.raises(ValidationError, match="did you mean 'naflow'"):
-        training(model="nafow")
 
 
 def test_validation_on_what_is_trained_on_is_refused(training: Make, pair_folder: Path) -> None:

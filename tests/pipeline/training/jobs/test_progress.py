@@ -14,11 +14,11 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import pipeline.training.jobs.progress as progress_module
-from pipeline.training.engine.loop import Progress
+from pipeline.training.engine.loop import TrainingProgress
 from pipeline.training.jobs.progress import TrainingDisplay, Watched
 
 
-def line(step: int, **changes: Any) -> Progress:
+def line(step: int, **changes: Any) -> TrainingProgress:
     values: dict[str, Any] = {
         "step": step,
         "steps": 100,
@@ -27,7 +27,7 @@ def line(step: int, **changes: Any) -> Progress:
         "seconds": float(step),
         "skipped": 0,
     }
-    return Progress(**values | changes)
+    return TrainingProgress(**values | changes)
 
 
 @pytest.fixture
