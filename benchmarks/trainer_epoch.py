@@ -22,7 +22,7 @@ from benchmarks.results import Effort, Line
 from benchmarks.timing import in_turn, ratios
 from generators.seeds import stream_rng
 from pipeline.corpus.dataset import CorpusDataset
-from pipeline.training.data.corpus_rows import CorpusReservoir
+from pipeline.training.data.corpus_rows import CorpusPairs
 from pipeline.training.data.pair_rows import Crops, PairRows, stacked
 
 __all__ = ["measure"]
@@ -71,12 +71,12 @@ def measure(effort: Effort, folder: Path) -> list[Line]:
 
 
 def _rows(root: Path, format: str, pairs: int, memory: int) -> Callable[[], None]:
-    reservoir = CorpusReservoir(
+    source = CorpusPairs(
         str(root), split=None, generators=None, format=format, twice=False, check="sizes"
     )
     crops = Crops(patch=64, size=_BATCH, seed=1, augmentation="flips-and-rotations")
     rows = PairRows(
-        reservoir, crops, names=("clean", "noisy"), domain="srgb", channels=3, memory=memory
+        source, crops, names=("clean", "noisy"), domain="srgb", channels=3, memory=memory
     )
     steps = iter(range(1 << 62))  # epochs follow one another, so that no window is still there
 
