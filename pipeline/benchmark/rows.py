@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.manifest.models import GeneratorSpec
 from pipeline.measure.metrics.base import Array
+from pipeline.results.rows import ROWS, RowStore
 from pipeline.storage import file_stem, publish
 
 __all__ = ["Row", "RowKind", "RowResult", "SeedResult", "load_result", "rows_of", "save_result"]
@@ -97,6 +98,15 @@ class RowResult:
     failed: str | None = None
 
     @property
+    def done(self) -> bool:
+        """Whether it has scores."""
+        return self.failed is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return asdict(self)
+
+    @property
     def psnr(self) -> Array:
         """``(seeds, places)``, dB."""
         return np.array([seed.psnr for seed in self.seeds], np.float64)
@@ -124,32 +134,39 @@ def rows_of(manifest: BenchmarkManifest, *, bm3d: bool) -> list[Row]:
     return [*rows, Row("bm3d", "bm3d")] if bm3d else rows
 
 
+def result_store(folder: Path) -> RowStore[RowResult]:
+    """Return the results of the rows in a benchmark's folder."""
+    return RowStore(str(folder), lambda name: f"{ROWS}/{file_stem(name)}.json", _parsed)
+
+
+def _parsed(data: dict[str, Any]) -> RowResult:
+    seeds = [SeedResult(**seed) for seed in data.pop("seeds")]
+    return RowResult(**data, seeds=seeds)
+
+
 def save_result(folder: Path, result: RowResult, shown: Mapping[int, Array]) -> None:
     """Keep a row's result and the estimates that the report shows; the result last."""
-    stem = file_stem(result.name)
     if shown:
-        crops = folder / "rows" / f"{stem}.npz"
-        crops.parent.mkdir(parents=True, exist_ok=True)
-        temporary = crops.with_name(f".tmp-{crops.name}")
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **{str(k): v for k, v in shown.items()})
-        temporary.replace(crops)
-    text = json.dumps(asdict(result), indent=1, allow_nan=False, default=dict)
-    publish(str(folder), f"rows/{stem}.json", text.encode())
+        crops = io.BytesIO()
+        np.savez_compressed(crops, allow_pickle=False, **{str(k): v for k, v in shown.items()})
+        publish(str(folder), _crops(result.name), crops.getvalue())
+    result_store(folder).save(result)
 
 
-def load_result(folder: Path, name: str) -> tuple[RowResult, dict[int, Array]] | None:
-    """Return what is kept of a row, ``None`` where there is nothing readable."""
-    path = folder / "rows" / f"{file_stem(name)}.json"
+def load_result(
+    folder: Path, name: str, fingerprint: str
+) -> tuple[RowResult, dict[int, Array]] | None:
+    """Return what is kept of a row, ``None`` where nothing of this hash is done and readable."""
+    result = result_store(folder).load(name, fingerprint)
+    crops = folder / _crops(name)
+    if result is None or not crops.is_file():
+        return None if result is None else (result, {})
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        seeds = [SeedResult(**seed) for seed in data.pop("seeds")]
-        result = RowResult(**data, seeds=seeds)
-        crops = path.with_suffix(".npz")
-        shown = {}
-        if crops.is_file():
-            with np.load(crops) as file:
-                shown = {int(key): file[key] for key in file.files}
-    except (OSError, ValueError, TypeError, KeyError):
-        return None  # half-written, or of another version: the row is made again
-    return result, shown
+        with np.load(crops) as file:
+            return result, {int(key): file[key] for key in file.files}
+    except (OSError, ValueError):
+        return None  # half-written: the row is made again
+
+
+def _crops(name: str) -> str:
+    return f"{ROWS}/{file_stem(name)}.npz"

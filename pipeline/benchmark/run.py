@@ -9,7 +9,6 @@ others go on, and the next run tries it again.
 
 from __future__ import annotations
 
-import json
 import time
 import traceback
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from pipeline.building.progress import Style, duration, tell
 from pipeline.lock import run_lock
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.measure.metrics.base import Array
+from pipeline.results.rows import failure_text, json_text
 from pipeline.storage import file_stem, publish
 
 __all__ = ["BenchmarkResult", "run_benchmark"]
@@ -159,8 +159,8 @@ def _row(bench: Workbench, row: Row, style: Style) -> tuple[RowResult, dict[int,
     """Return a row's result: the one that is kept, or a new one."""
     try:
         fingerprint = bench.fingerprint(row)
-        kept = load_result(bench.folder, row.name)
-        if kept is not None and kept[0].fingerprint == fingerprint and kept[0].failed is None:
+        kept = load_result(bench.folder, row.name, fingerprint)
+        if kept is not None:
             tell(style, f"{row.name}: made before")
             return kept
         result, shown = bench.make(row)
@@ -169,7 +169,7 @@ def _row(bench: Workbench, row: Row, style: Style) -> tuple[RowResult, dict[int,
     except (KeyboardInterrupt, MemoryError):
         raise
     except Exception as error:  # one row must not cost the others
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(failure_text(error).split())
         tell(style, f"{row.name} failed: {reason}")
         publish(
             str(bench.folder),
@@ -185,8 +185,7 @@ def _write(manifest: BenchmarkManifest, real: Real, results: Sequence[RowResult]
     """Rank the rows that are there, and write the tables."""
     ranking = rank(manifest, real.places, results)
     folder = manifest.output.path
-    text = json.dumps(ranking.to_dict(), indent=1, allow_nan=False)
-    publish(folder, RESULT_NAME, text.encode())
+    publish(folder, RESULT_NAME, json_text(ranking.to_dict()).encode())
     publish(folder, "benchmark.csv", ranking_csv(ranking).encode())
     publish(folder, "benchmark.md", (ranking_markdown(ranking) + "\n").encode())
     return ranking

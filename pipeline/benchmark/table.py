@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,6 +14,7 @@ from pipeline.benchmark.rows import RowKind, RowResult
 from pipeline.benchmark.scoring import CONVENTION
 from pipeline.manifest.benchmark import BenchmarkManifest
 from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS
+from pipeline.results.tables import NONE, Table, csv_text, fixed
 
 __all__ = ["Group", "RankedRow", "Ranking", "rank", "ranking_csv", "ranking_markdown"]
 
@@ -167,13 +166,8 @@ def rank(
 
 def ranking_csv(ranking: Ranking) -> str:
     """Return the ranking as CSV, one line a row; the convention is part of the columns' names."""
-    text = io.StringIO()
     lines = [_csv_line(row, ranking.convention) for row in ranking.rows]
-    if lines:
-        writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-    return text.getvalue()
+    return csv_text(list(lines[0]), [list(line.values()) for line in lines]) if lines else ""
 
 
 def ranking_markdown(ranking: Ranking) -> str:
@@ -183,27 +177,28 @@ def ranking_markdown(ranking: Ranking) -> str:
     columns = ["", "trained on", "PSNR, dB", "SSIM", "gap to real, dB"]
     columns += [row.high.name for row in ranking.rows if row.high][:1]
     columns += [f"KLD ({kld})", "AKLD", "corr. error", "patches/s", "parameters"]
-    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    cells = []
     for row in ranking.rows:
         found = row.fidelity or {}
-        cells = [
-            f"{row.rank}{'=' if row.tied else ''}" if row.rank else "–",
-            row.name,
-            _interval(row.psnr, 2),
-            _interval(row.ssim, 4),
-            _interval(row.gap, 2, signed=True),
-            *([f"{row.high.psnr:.2f}" if row.high else "–"] if high else []),
-            f"{found['kld']:.4f}" if found else "–",
-            f"{found['akld']:.3f}" if found else "–",
-            f"{found['correlation_error']:.2f}" if found else "–",
-            f"{row.patches_per_second:,.0f}" if row.patches_per_second else "–",
-            f"{row.parameters:,}" if row.parameters else "–",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        cells.append(
+            [
+                f"{row.rank}{'=' if row.tied else ''}" if row.rank else NONE,
+                row.name,
+                _interval(row.psnr, 2),
+                _interval(row.ssim, 4),
+                _interval(row.gap, 2, signed=True),
+                *([fixed(row.high.psnr if row.high else None, 2)] if high else []),
+                fixed(found.get("kld"), 4),
+                fixed(found.get("akld"), 3),
+                fixed(found.get("correlation_error"), 2),
+                f"{row.patches_per_second:,.0f}" if row.patches_per_second else NONE,
+                f"{row.parameters:,}" if row.parameters else NONE,
+            ]
+        )
     what = "scenes" if ranking.by_scene else "places"
     how = QUALITY_CONVENTIONS[CONVENTION]
-    lines += [
-        "",
+    lines = [
+        Table("", columns, cells, words=2).markdown(),
         f"{ranking.places} test places of {ranking.scenes} "
         f"{'scene' if ranking.scenes == 1 else 'scenes'}. PSNR and SSIM: "
         f"{ranking.convention} ({how}). Intervals: 95 %, {ranking.draws:,} resamples of {what} "
@@ -244,7 +239,7 @@ def _csv_line(row: RankedRow, how: str) -> dict[str, Any]:
 
 def _interval(found: Interval | None, digits: int, *, signed: bool = False) -> str:
     if found is None:
-        return "–"
+        return NONE
     sign = "+" if signed else ""
     numbers = f"{found.mean:{sign}.{digits}f} ({found.low:{sign}.{digits}f} to "
     return f"{numbers}{found.high:{sign}.{digits}f})".replace("-", "−")

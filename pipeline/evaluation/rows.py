@@ -1,13 +1,7 @@
-"""One row of an evaluation: what was measured of one generator or denoiser, or why it failed.
-
-A row is a JSON file of its own below ``rows/`` as soon as it is done. It carries the hash of
-everything its figures follow from; an evaluation that is run again takes over rows of the same hash
-and measures the others. Failed rows are always tried again.
-"""
+"""One row of an evaluation: what was measured of one generator or denoiser, or why it failed."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -18,20 +12,17 @@ import numpy as np
 from pipeline.canonical import sha256_of
 from pipeline.evaluation.noise import OFFSET, Measured, NoiseSums, pooled_distances
 from pipeline.measure.metrics import GroupSums, Scores
-from pipeline.storage import exists, publish, read_bytes
+from pipeline.results.rows import ROWS, RowStore
 
 __all__ = [
     "GROUPS",
-    "ROWS",
     "Row",
-    "load_row",
     "names_of",
     "noise_figures",
-    "save_row",
+    "row_store",
     "score_figures",
 ]
 
-ROWS = "rows"
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "camera": ("camera",),
     "iso": ("iso",),
@@ -63,6 +54,11 @@ class Row:
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def fingerprint(self) -> str:
+        """See :class:`~pipeline.results.rows.KeptRow`."""
+        return self.key
+
+    @property
     def done(self) -> bool:
         """Whether it has figures."""
         return self.error is None
@@ -77,22 +73,13 @@ class Row:
         return {"status": "done" if self.done else "failed", **asdict(self)}
 
 
-def save_row(root: str, row: Row) -> None:
-    """Publish a row below the evaluation's folder."""
-    text = json.dumps(row.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-    publish(root, _path(row.name), text.encode() + b"\n")
+def row_store(root: str) -> RowStore[Row]:
+    """Return the rows of an evaluation's folder."""
+    return RowStore(root, _path, _parsed)
 
 
-def load_row(root: str, name: str, key: str) -> Row | None:
-    """Return a row that is done and of this hash, or nothing."""
-    if not exists(root, _path(name)):
-        return None
-    try:
-        data = json.loads(read_bytes(root, _path(name)))
-        row = Row(**{f.name: data[f.name] for f in fields(Row)})
-    except (ValueError, KeyError, TypeError):
-        return None  # a damaged file is a row not measured yet
-    return row if row.done and (row.key, row.name) == (key, name) else None
+def _parsed(data: Mapping[str, Any]) -> Row:
+    return Row(**{f.name: data[f.name] for f in fields(Row)})
 
 
 def score_figures(scores: GroupSums[Scores], sound_offset: float) -> dict[str, Any]:

@@ -12,7 +12,6 @@ generator or denoiser fails its row, which says why, and the others go on.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,13 +25,14 @@ from pipeline.canonical import sha256_of
 from pipeline.corpus.provenance import git_revision, hardware, software_versions, utc_now
 from pipeline.engine.cluster import connected
 from pipeline.engine.resources import local_machine
-from pipeline.evaluation.rows import Row, load_row, save_row
-from pipeline.evaluation.tables import conventions, csv_text, markdown, printed
+from pipeline.evaluation.rows import Row, row_store
+from pipeline.evaluation.tables import conventions, figures_csv, markdown, printed
 from pipeline.evaluation.tasks import Job, Prepared, prepare
 from pipeline.kinds import METRICS
 from pipeline.lock import run_lock
 from pipeline.manifest.models import EvaluateManifest
 from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
+from pipeline.results.rows import failure_text, json_text
 from pipeline.storage import join, publish
 
 __all__ = ["Evaluated", "evaluate"]
@@ -138,7 +138,8 @@ def evaluate(manifest: EvaluateManifest, *, source: str = "", style: Style = "qu
             tell(style, line)
         base = _figures_follow_from(manifest, prepared)
         keys = {job.name: sha256_of({**base, "row": job.content}) for job in prepared.jobs}
-        kept = {name: load_row(root, name, key) for name, key in keys.items()}
+        store = row_store(root)
+        kept = {name: store.load(name, key) for name, key in keys.items()}
         taken = sum(row is not None for row in kept.values())
         rows = []
         with _workers(manifest, wanted=taken < len(keys)):
@@ -146,7 +147,7 @@ def evaluate(manifest: EvaluateManifest, *, source: str = "", style: Style = "qu
                 row = kept[job.name]
                 if row is None:
                     row = _measure(job, keys[job.name], style)
-                    save_row(root, row)
+                    store.save(row)
                 rows.append(row)
         found = Evaluated(
             manifest=manifest,
@@ -198,9 +199,7 @@ def _measure(job: Job, key: str, style: Style) -> Row:
         figures, more = job.run(_every_ten_seconds(job.name, style))
     except Exception as error:
         seconds = round(time.monotonic() - started, 3)
-        text = str(error) or type(error).__name__
-        if not isinstance(error, ValueError | TypeError | OSError | RuntimeError | ImportError):
-            text = f"{type(error).__name__}: {text}"
+        text = failure_text(error)
         tell(style, f"{job.name} failed: {text}")
         return replace(empty, error=text, seconds=seconds)
     return replace(
@@ -240,9 +239,8 @@ def _publish(found: Evaluated, source: str) -> None:
         "hardware": hardware(),
         "rows": [row.to_dict() for row in found.rows],
     }
-    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-    publish(root, "evaluation.json", text.encode() + b"\n")
-    publish(root, "evaluation.csv", csv_text(found.rows).encode())
+    publish(root, "evaluation.json", json_text(record).encode())
+    publish(root, "evaluation.csv", figures_csv(found.rows).encode())
     publish(root, "evaluation.md", markdown(manifest, found.rows).encode())
     if manifest.report:
         # Drawing takes a second, and its library is loaded where it is needed.

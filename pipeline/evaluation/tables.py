@@ -6,8 +6,6 @@ carries its convention.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +17,11 @@ from pipeline.evaluation.noise import OFFSET, NoiseMeasure
 from pipeline.evaluation.rows import GROUPS, Row, names_of
 from pipeline.manifest.models import EvaluateManifest
 from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS, QualityConvention
+from pipeline.results.tables import NONE, Table, csv_text, failed_row, fixed
 
 __all__ = [
-    "Table",
     "conventions",
-    "csv_text",
+    "figures_csv",
     "group_table",
     "key_measures",
     "main_table",
@@ -33,24 +31,8 @@ __all__ = [
     "printed",
 ]
 
-NONE = "–"
 _TWO = ("mean", "median")
 _SIDES = ("correlation right", "correlation down", "std")
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table of texts.
-
-    Args:
-        title: What it is over.
-        columns: Headings, the row's name first.
-        rows: One text a column.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +77,7 @@ def main_table(manifest: EvaluateManifest, rows: Sequence[Row]) -> Table:
     lines = [
         [row.name, *(column.value(row, row.subset(over)) for column in columns)]
         if row.done
-        else [row.name, f"failed: {row.error}", *[""] * (len(columns) - 1)]
+        else failed_row(row.name, row.error, 1 + len(columns))
         for row in rows
     ]
     if manifest.denoisers is None and done:
@@ -120,7 +102,7 @@ def group_table(rows: Sequence[Row], group: str, measure: str) -> Table | None:
         for entry in row.figures["groups"][group]:
             key = tuple(entry[level] for level in levels)
             counts[key] = max(counts.get(key, 0), entry["blocks"])
-            found.setdefault(key, {})[row.name] = _fixed(_mean(entry, measure), digits)
+            found.setdefault(key, {})[row.name] = fixed(_mean(entry, measure), digits)
     if len(found) < 2:
         return None
     lines = [
@@ -143,17 +125,7 @@ def measure_shown(rows: Sequence[Row], name: str) -> Shown:
 
 def printed(manifest: EvaluateManifest, rows: Sequence[Row]) -> str:
     """Return the main table as aligned plain text."""
-    table = main_table(manifest, rows)
-    widths = [
-        max([len(head), *(len(line[i]) for line in table.rows if not _is_failure(line))])
-        for i, head in enumerate(table.columns)
-    ]
-    lines = [table.title, _aligned(table.columns, widths)]
-    lines += [
-        f"{line[0].ljust(widths[0])}  {line[1]}" if _is_failure(line) else _aligned(line, widths)
-        for line in table.rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    return main_table(manifest, rows).plain()
 
 
 def markdown(manifest: EvaluateManifest, rows: Sequence[Row]) -> str:
@@ -161,43 +133,44 @@ def markdown(manifest: EvaluateManifest, rows: Sequence[Row]) -> str:
     parts = [f"# {manifest.name}\n"]
     if manifest.description:
         parts.append(f"{manifest.description}\n")
-    parts.append(_markdown(main_table(manifest, rows)))
+    parts.append(main_table(manifest, rows).markdown())
     for measure in key_measures(rows):
         for group in ("camera, iso", "image"):
             table = group_table(rows, group, measure)
             if table is not None:
-                parts.append(_markdown(table))
+                parts.append(table.markdown())
     meanings = conventions(manifest, rows)
     listed = "\n".join(f"- **{name}**: {text}" for name, text in meanings.items())
     return "\n".join([*parts, f"## Conventions\n\n{listed}\n"])
 
 
-def csv_text(rows: Sequence[Row]) -> str:
+def figures_csv(rows: Sequence[Row]) -> str:
     """Return every figure flat: one line a row, subset and group."""
     names = names_of(rows)
     pooled = list(dict.fromkeys(n for row in rows for n in row.figures.get("pooled", {})))
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        ["row", "status", "over", "image", "camera", "iso", "blocks"]
-        + [f"{name} {middle}" for name in names for middle in _TWO]
-        + pooled
-        + ["error"]
-    )
+    columns = [
+        *("row", "status", "over", "image", "camera", "iso", "blocks"),
+        *(f"{name} {middle}" for name in names for middle in _TWO),
+        *pooled,
+        "error",
+    ]
+    lines: list[list[Any]] = []
     for row in rows:
         for over, place, entry in _entries(row):
-            values = [
-                _plain((entry.get(name) or {}).get(middle)) for name in names for middle in _TWO
-            ]
             totals = row.figures.get("pooled", {}) if over == "all" else {}
-            where = [_plain(place.get(level)) for level in ("image", "camera", "iso")]
-            more = [_plain(totals.get(name)) for name in pooled]
-            writer.writerow([row.name, "done", over, *where, entry["blocks"], *values, *more, ""])
-        if not row.done:
-            writer.writerow(
-                [row.name, "failed", *[""] * (5 + 2 * len(names) + len(pooled)), row.error]
+            lines.append(
+                [
+                    *(row.name, "done", over),
+                    *(place.get(level) for level in ("image", "camera", "iso")),
+                    entry["blocks"],
+                    *((entry.get(name) or {}).get(middle) for name in names for middle in _TWO),
+                    *(totals.get(name) for name in pooled),
+                    None,
+                ]
             )
-    return buffer.getvalue()
+        if not row.done:
+            lines.append([row.name, "failed", *[None] * (len(columns) - 3), row.error])
+    return csv_text(columns, lines)
 
 
 def _entries(row: Row) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
@@ -269,7 +242,7 @@ def _real_line(rows: Sequence[Row], over: str, columns: Sequence[_Column]) -> It
             return
         grid, middle = real["correlation map"], len(real["correlation map"]) // 2
         values = (grid[middle][middle + 1], grid[middle + 1][middle], real["std, grey levels"])
-        known = dict(zip(_SIDES, (_fixed(value, 2) for value in values), strict=True))
+        known = dict(zip(_SIDES, (fixed(value, 2) for value in values), strict=True))
     yield ["real noise", *(known.get(column.title, NONE) for column in columns)]
 
 
@@ -278,7 +251,7 @@ def _both(name: str, digits: int) -> Callable[[Row, Mapping[str, Any]], str]:
         found = entry.get(name) or {}
         if found.get("mean") is None and found.get("median") is None:
             return NONE
-        return " / ".join(_fixed(found.get(middle), digits) for middle in _TWO)
+        return " / ".join(fixed(found.get(middle), digits) for middle in _TWO)
 
     return value
 
@@ -289,11 +262,11 @@ def _value(name: str, how: Shown) -> Callable[[Row, Mapping[str, Any]], str]:
 
 
 def _one(name: str, digits: int) -> Callable[[Row, Mapping[str, Any]], str]:
-    return lambda row, entry: _fixed(_mean(entry, name), digits)
+    return lambda row, entry: fixed(_mean(entry, name), digits)
 
 
 def _pooled(name: str) -> Callable[[Row, Mapping[str, Any]], str]:
-    return lambda row, entry: _fixed(row.figures.get("pooled", {}).get(name), 4)
+    return lambda row, entry: fixed(row.figures.get("pooled", {}).get(name), 4)
 
 
 def _gain(rows: Sequence[Row], name: str) -> Callable[[Row, Mapping[str, Any]], str]:
@@ -328,29 +301,3 @@ def _words(key: tuple[Any, ...]) -> str:
         "unknown" if value is None else f"ISO {value}" if isinstance(value, int) else str(value)
         for value in key
     )
-
-
-def _fixed(value: float | None, digits: int) -> str:
-    return NONE if value is None else f"{round(value, digits) + 0.0:.{digits}f}"
-
-
-def _plain(value: Any) -> Any:
-    return "" if value is None else value
-
-
-def _is_failure(line: Sequence[str]) -> bool:
-    return len(line) > 1 and line[1].startswith("failed: ")
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
-    return "  ".join([line[0].ljust(widths[0]), *cells[1:]])
-
-
-def _markdown(table: Table) -> str:
-    def line(cells: Sequence[str]) -> str:
-        plain = [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
-        return f"| {' | '.join(plain)} |"
-
-    rule = "|---" + "|---:" * (len(table.columns) - 1) + "|"
-    return "\n".join([f"## {table.title}\n", line(table.columns), rule, *map(line, table.rows), ""])
