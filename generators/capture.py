@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,6 +48,17 @@ class CaptureColumn:
     doc: str
     unit: str = ""
 
+    def check(self, value: object) -> CaptureValue:
+        """Return a value if it is one of this column's.
+
+        Raises:
+            ValueError: If it is not; the message says what is expected.
+        """
+        accepted = self._accept(value)
+        if accepted is None:
+            raise ValueError(f"{value!r}; expected {self._expected}.")
+        return accepted
+
     def read(self, text: str) -> CaptureValue | None:
         """Return the value that a cell of a table stands for; None if it is empty.
 
@@ -54,20 +66,36 @@ class CaptureColumn:
             ValueError: If the text is no such value; the message says what is expected.
         """
         text = text.strip()
-        if not text or self.kind == "string":
-            return text or None
+        if not text:
+            return None
+        value: object = text
+        if self.kind == "float32":
+            with suppress(ValueError):
+                value = float(text)
+        # Not all that int() takes is a number in a table: 1_000, or digits of other scripts.
+        elif self.kind == "int32" and text.isascii() and text.isdigit():
+            value = int(text)
+        accepted = self._accept(value)
+        if accepted is None:
+            raise ValueError(f"{text!r}; expected {self._expected}, or nothing.")
+        return accepted
+
+    def _accept(self, value: object) -> CaptureValue | None:
+        if isinstance(value, str):
+            return value if self.kind == "string" and value and "\0" not in value else None
+        if self.kind == "string" or isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        if self.kind == "float32":
+            return float(value) if math.isfinite(value) else None
+        return int(value) if 0 < value < 2**31 and value == int(value) else None
+
+    @property
+    def _expected(self) -> str:
+        if self.kind == "string":
+            return "text"
         if self.kind == "int32":
-            if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
-                raise ValueError("expected a whole number above 0, such as 3200, or nothing.")
-            return int(text)
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            unit = f" in {self.unit}" if self.unit else ""
-            raise ValueError(f"expected a number{unit}, such as 0.02, or nothing.")
-        return number
+            return "a whole number above 0, such as 3200"
+        return f"a number{f' in {self.unit}' if self.unit else ''}, such as 0.02"
 
 
 _CAMERA = CaptureColumn(kind="string", doc="Camera name, if known.")

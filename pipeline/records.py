@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from generators.capture import CaptureValue
 from pipeline.pixels import SampleType
 
 __all__ = ["ImageRecord", "Reject", "Role", "View", "merged"]
@@ -47,6 +48,7 @@ class ImageRecord:
         second_sha256: SHA-256 of its bytes.
         role: ``clean``, or ``noisy`` for noisy images without a clean one: those can train what
             needs no clean image, and nothing can be cut from them.
+        further: Further capture metadata, by column: ``(("exposure", 0.02),)``.
         details: What else the source knows of it, e.g. ``(("shutter", 60),)``.
     """
 
@@ -69,7 +71,13 @@ class ImageRecord:
     second_uri: str | None = None
     second_sha256: str | None = None
     role: Role = "clean"
+    further: tuple[tuple[str, CaptureValue], ...] = ()
     details: tuple[tuple[str, str | int], ...] = ()
+
+    @property
+    def capture(self) -> dict[str, CaptureValue | None]:
+        """All that is known of how it was taken, by column; camera and ISO always."""
+        return {"camera": self.camera, "iso": self.iso, **dict(self.further)}
 
     def views(self) -> dict[View, tuple[str, str]]:
         """Return URI and SHA-256 of the images there are, by what they show."""
@@ -84,7 +92,7 @@ class ImageRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON values."""
-        return {**asdict(self), "details": dict(self.details)}
+        return {**asdict(self), "further": dict(self.further), "details": dict(self.details)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,8 @@ class Plan:
         rejects: Photographs refused while planning.
         sha256: Hash of recipe, photographs, generators and patches.
         size: Side of a patch, pixels.
+        further: Columns of capture metadata beside camera and ISO that any photograph has, sorted;
+            all shards have them.
     """
 
     records: list[ImageRecord]
@@ -76,6 +78,7 @@ class Plan:
     rejects: list[Reject]
     sha256: str
     size: int
+    further: tuple[str, ...] = ()
 
     @property
     def patches(self) -> int:
@@ -141,7 +144,12 @@ def make_plan(
     _check_capture(records, loaded)
     shards = _shards(manifest, records, places)
     return Plan(
-        records, shards, rejects, _hash(manifest, records, loaded, shards), manifest.patches.size
+        records,
+        shards,
+        rejects,
+        _hash(manifest, records, loaded, shards),
+        manifest.patches.size,
+        further=tuple(sorted({name for record in records for name, _ in record.further})),
     )
 
 
@@ -216,7 +224,12 @@ def _hash(
     return sha256_of(
         {
             "recipe": recipe_of(manifest),
-            "photographs": [{key: getattr(record, key) for key in known} for record in records],
+            "photographs": [
+                # Not named where there is none: plans of before keep their hash.
+                {key: getattr(record, key) for key in known}
+                | ({"further": dict(record.further)} if record.further else {})
+                for record in records
+            ],
             "generators": [[g.generator.revision, g.weights_sha256] for g in loaded],
             "patches": patches.hexdigest(),
         }
@@ -272,14 +285,11 @@ def _check_needs(records: list[ImageRecord], loaded: Sequence[LoadedGenerator]) 
     """Refuse a source that lacks what a generator needs, before any work."""
     for one in loaded:
         for record in records:
-            has = {
-                "camera": record.camera is not None,
-                "iso": record.iso is not None,
-                "reference": record.noisy_uri is not None,
-            }
-            lacking = sorted(need for need in one.generator.needs if not has[need])
+            has = {name for name, value in record.capture.items() if value is not None}
+            has |= {"reference"} if record.noisy_uri is not None else set()
+            lacking = sorted(one.generator.needs - has)
             if lacking:
-                provided = sorted(key for key, there in has.items() if there)
+                provided = sorted(has)
                 raise PlanError(
                     f"generator '{one.spec.key}' needs {', '.join(lacking)}; source "
                     f"'{record.source}' provides {', '.join(provided) or 'clean images only'} "
@@ -287,19 +297,24 @@ def _check_needs(records: list[ImageRecord], loaded: Sequence[LoadedGenerator]) 
                     + (
                         " (type: pairs)."
                         if "reference" in lacking
-                        else f", or give the source `{lacking[0]}`, or the generator "
+                        else f", or give the source {_key(lacking[0])}, or the generator "
                         f"`params: {{{lacking[0]}: ...}}` where it has that."
                     )
                 )
 
 
+def _key(column: str) -> str:
+    """Return how a manifest gives a source a column of capture metadata."""
+    return f"`{column}`" if column in ("camera", "iso") else f"`capture: {{{column}: ...}}`"
+
+
 def _check_capture(records: list[ImageRecord], loaded: Sequence[LoadedGenerator]) -> None:
     """Refuse cameras and ISOs of the sources that a generator does not know, before any work."""
-    first = {(record.camera, record.iso): record for record in reversed(records)}
+    first = {tuple(record.capture.items()): record for record in reversed(records)}
     for one in loaded:
-        for (camera, iso), record in sorted(first.items(), key=lambda item: item[1].uri):
+        for record in sorted(first.values(), key=lambda record: record.uri):
             try:
-                one.generator.check_capture(CaptureMetadata.same(1, camera=camera, iso=iso))
+                one.generator.check_capture(CaptureMetadata.of([record.capture]))
             except ValueError as error:
                 raise PlanError(
                     f"generator '{one.spec.key}' cannot serve source '{record.source}' "

@@ -180,6 +180,7 @@ def task_for(ready: Prepared, shard: PlannedShard) -> CutTask:
         shard=replace(shard, image=np.asarray(local, dtype=shard.image.dtype)),
         records=[ready.plan.records[i] for i in used],
         limits=limits,
+        further=ready.plan.further,
     )
 
 

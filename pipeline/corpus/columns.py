@@ -13,9 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from generators.capture import COLUMNS as CAPTURE_COLUMNS
+from generators.capture import capture_column
 from pipeline.pixels import SampleType, sample_type, white_level
 
-__all__ = ["COLUMNS", "Column", "ColumnKind", "ShardRows", "Values", "noise_std"]
+__all__ = ["COLUMNS", "Column", "ColumnKind", "ShardRows", "Values", "column_of", "noise_std"]
 
 ColumnKind = Literal["string", "int32", "uint64", "float32"]
 Values = Sequence[Any] | np.ndarray
@@ -31,7 +33,7 @@ class Column:
     Args:
         kind: Type of a value.
         doc: What it means, for the documentation and for files that carry descriptions.
-        nullable: Whether a value may be unknown (``None``; in HDF5 ``""`` or ``-1``).
+        nullable: Whether a value may be unknown (``None``; in HDF5 ``""``, ``-1`` or NaN).
     """
 
     kind: ColumnKind
@@ -64,6 +66,18 @@ COLUMNS: Mapping[str, Column] = {
 }
 
 
+def column_of(name: str) -> Column:
+    """Return what a column holds: one of :data:`COLUMNS`, or further capture metadata.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if name in COLUMNS:
+        return COLUMNS[name]
+    known = capture_column(name)
+    return Column(kind=known.kind, doc=known.doc, nullable=True)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ShardRows:
     """The rows of one shard, checked and in canonical types.
@@ -71,8 +85,10 @@ class ShardRows:
     Args:
         clean: ``(N, H, W, C)`` uint8, uint16 or float32 stored pixels; C is 1, 3 (RGB) or 4 (raw).
         noisy: Same shape and type.
-        columns: Every column of :data:`COLUMNS`, N values each. After construction strings and
-            nullable columns are lists, the others numpy arrays of the column's type.
+        columns: Every column of :data:`COLUMNS`, N values each, and further capture metadata where
+            a source of the corpus gives any. After construction they are in this order, the
+            further ones by name; strings and nullable columns are lists, the others numpy arrays of
+            the column's type.
 
     Raises:
         ValueError: If shapes, lengths, names or values do not fit the table.
@@ -86,8 +102,9 @@ class ShardRows:
     def __post_init__(self) -> None:
         _check_pixels(self.clean, self.noisy)
         _check_names(self.columns)
+        order = (*COLUMNS, *sorted(set(self.columns) - set(COLUMNS)))
         rows = self.clean.shape[0]
-        columns = {name: _canonical(name, self.columns[name], rows) for name in COLUMNS}
+        columns = {name: _canonical(name, self.columns[name], rows) for name in order}
         _check_ids(columns["sample_id"])
         for name, axis in (("height", 1), ("width", 2)):
             if (columns[name] != self.clean.shape[axis]).any():
@@ -149,17 +166,17 @@ def _check_pixels(clean: np.ndarray, noisy: np.ndarray) -> None:
 
 def _check_names(columns: Mapping[str, Any]) -> None:
     missing = [name for name in COLUMNS if name not in columns]
-    unknown = sorted(set(columns) - set(COLUMNS))
+    unknown = sorted(set(columns) - set(COLUMNS) - set(CAPTURE_COLUMNS.names()))
     if missing or unknown:
         raise ValueError(
-            f"rows must have exactly the columns {', '.join(COLUMNS)}; "
+            f"rows must have the columns {', '.join(COLUMNS)}; "
             f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}."
         )
 
 
 def _canonical(name: str, values: Values, rows: int) -> Any:
     """Return a column's values in the type of the table."""
-    column = COLUMNS[name]
+    column = column_of(name)
     if len(values) != rows:
         raise ValueError(f"column {name!r} has {len(values)} values for {rows} rows.")
     plain = values.tolist() if isinstance(values, np.ndarray) else list(values)
@@ -174,7 +191,9 @@ def _canonical(name: str, values: Values, rows: int) -> Any:
     numbers = _numbers(name, column.kind, known)
     if not column.nullable:
         return numbers
-    if (numbers < 0).any():  # HDF5 keeps -1 for "unknown"
+    if column.kind == "float32" and not np.isfinite(numbers).all():  # HDF5 keeps NaN for "unknown"
+        raise ValueError(f"column {name!r} must be finite or None; got {numbers.tolist()}.")
+    if column.kind != "float32" and (numbers < 0).any():  # HDF5 keeps -1 for "unknown"
         raise ValueError(f"column {name!r} must be >= 0 or None; got {int(numbers.min())}.")
     places = iter(numbers.tolist())
     return [None if value is None else next(places) for value in plain]

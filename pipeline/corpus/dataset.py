@@ -10,6 +10,7 @@ a limited number of them, when it first reads of them.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, get_worker_info
 
+from generators.capture import COLUMNS as CAPTURE_COLUMNS
+from generators.capture import capture_column
 from pipeline.corpus.formats import ShardReader, preferred
 from pipeline.corpus.index import CorpusIndex, load_corpus
 from pipeline.corpus.reader import CorpusReader
@@ -34,7 +37,8 @@ class CorpusDataset(Dataset[Sample]):
 
     A sample is a dict of ``clean`` and ``noisy``, each ``(C, H, W)`` float32 with the white level
     at 1, and ``sample_id``, ``camera`` (``""`` if unknown), ``iso`` (-1 if unknown) and
-    ``generator``.
+    ``generator``; further capture metadata by name, where the corpus has any (``exposure``; NaN if
+    unknown).
 
     Shuffled reads are what HDF5 shards are laid out for. From Parquet a row group of up to 100 rows
     is read and kept at the first of them, so prefer reading in order there.
@@ -98,6 +102,7 @@ class CorpusDataset(Dataset[Sample]):
             "camera": columns.cameras[row],
             "iso": columns.isos[row],
             "generator": columns.generators[row],
+            **{name: values[row] for name, values in columns.further.items()},
         }
         return sample if self.transform is None else self.transform(sample)
 
@@ -122,10 +127,23 @@ class _Columns:
     """What a process keeps of a shard: the columns of a sample, in little memory."""
 
     def __init__(self, reader: ShardReader) -> None:
-        columns = reader.columns(["sample_id", "camera", "iso", "generator"])
+        columns = reader.columns(["sample_id", "camera", "iso", "generator", *reader.further])
         # Fixed-width bytes: a million ids take 40 MB a worker instead of 100 MB as str objects.
         self.ids = np.array([value.encode() for value in columns["sample_id"]])
         # The collate function of torch knows no None. Interned: few different texts, many rows.
         self.cameras = [sys.intern(camera or "") for camera in columns["camera"]]
         self.generators = [sys.intern(key) for key in columns["generator"]]
         self.isos = [-1 if iso is None else iso for iso in columns["iso"]]
+        self.further = {name: _collatable(name, columns[name]) for name in reader.further}
+
+
+def _collatable(name: str, values: list[Any]) -> list[Any]:
+    """Return a column with ``""``, NaN or -1 for what is unknown, as its values are."""
+    kind: str
+    if name in CAPTURE_COLUMNS:
+        kind = capture_column(name).kind
+    else:
+        given = next((value for value in values if value is not None), "")
+        kind = {str: "string", float: "float32"}.get(type(given), "int32")
+    unknown = {"string": "", "float32": math.nan}.get(kind, -1)
+    return [unknown if value is None else value for value in values]

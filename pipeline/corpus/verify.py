@@ -133,7 +133,7 @@ def _check_shard(
                 seen.problems.append(problem)
                 continue
             with open_shard(root, file) as reader:
-                columns = reader.columns(list(COLUMNS))
+                columns = reader.columns([*COLUMNS, *reader.further])
                 seen.problems += _check_rows(reader, columns, file, shard, index)
                 if deep:
                     seen.problems += _check_levels(reader, columns, file.path)
@@ -205,8 +205,8 @@ def _compare(
 ) -> Iterator[str]:
     """Yield how two formats of one shard differ."""
     (a, left, a_path), (b, right, b_path) = first, other
-    for name in COLUMNS:
-        if left[name] != right[name]:
+    for name in {**left, **right}:
+        if left.get(name) != right.get(name):
             yield f"{b_path}: column {name!r} differs from {a_path}."
     if not deep or a.rows != b.rows:
         return

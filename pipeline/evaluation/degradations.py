@@ -157,7 +157,7 @@ class Generated(Condition):
         clean = mirrored(torch.from_numpy(image)[None], self.loaded.multiple)
         generator = self.loaded.generator
         generator.place(self.device)
-        capture = CaptureMetadata.same(1, camera=record.camera, iso=record.iso)
+        capture = CaptureMetadata.of([record.capture])
         request = NoiseRequest.of(generator, clean=clean, capture=capture, seeds=[seed])
         with torch.inference_mode():
             sample = checked_sample(generator, request, where=lambda _: record.uri)
@@ -228,9 +228,9 @@ def _check(
             f"data.noise: generator '{key}' needs a real noisy image, and is given clean ones "
             "only; choose one that needs none, or let it sample by camera and ISO."
         )
-    for need in ("camera", "iso"):
-        lacking = next((r for r in records if getattr(r, need) is None), None)
-        if need in generator.needs and lacking is not None:
+    for need in sorted(generator.needs):
+        lacking = next((r for r in records if r.capture.get(need) is None), None)
+        if lacking is not None:
             raise ValueError(
                 f"data.noise: generator '{key}' needs the {need} of every image, and "
                 f"{lacking.uri} has none; give it with the source (`{need}`, or `metadata`)."

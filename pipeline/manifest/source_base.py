@@ -10,10 +10,12 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     SerializationInfo,
+    SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
+    model_serializer,
 )
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import (
@@ -22,6 +24,7 @@ from pydantic_core.core_schema import (
     wrap_serializer_function_ser_schema,
 )
 
+from generators.capture import capture_column
 from pipeline.kinds import SOURCES
 from pipeline.manifest.base import Filled, Fraction, Model
 from pipeline.manifest.names import Named, listed
@@ -86,6 +89,30 @@ class SourceBase(Model):
     license: str | None = Field(
         default=None, description="Licence of the photographs; carried into the corpus."
     )
+
+    capture: dict[str, str | int | float] | None = Field(
+        default=None,
+        description="What the camera was told, by column (exposure in s, illuminant, gain, ...), "
+        "for all images of which the source knows no better.",
+    )
+
+    @field_validator("capture")
+    @classmethod
+    def _known_columns(
+        cls, capture: dict[str, str | int | float] | None
+    ) -> dict[str, str | int | float] | None:
+        for name, value in (capture or {}).items():
+            try:
+                capture_column(name).check(value)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return capture
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Not told where it is not used: older manifests, and with them shards, keep their hash.
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "capture" or value}
 
     def scan(self, splits: Splits) -> Any:
         """Return the :class:`pipeline.sources.base.Scan` of what lies there.

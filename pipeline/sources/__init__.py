@@ -10,7 +10,7 @@ from pipeline.images import display
 from pipeline.manifest.models import Source, Splits
 from pipeline.records import ImageRecord
 from pipeline.sources.ancestry import photographs_behind, photographs_of
-from pipeline.sources.base import Scan, duplicate
+from pipeline.sources.base import Scan, duplicate, with_capture
 from pipeline.sources.splits import split_of
 from pipeline.sources.views import load_training_views
 
@@ -67,7 +67,7 @@ def scan_for_training(sources: Sequence[Source], splits: Splits) -> Scan:
     for source in sources:
         found: Scan = source.scan(splits)
         total.rejects.extend(found.rejects)
-        for record in found.records:
+        for record in (with_capture(one, source.capture or {}) for one in found.records):
             other = by_content.setdefault(record.sha256, record)
             if other.split != record.split:
                 raise ValueError(

@@ -8,15 +8,16 @@ A layout (one file of this package each) lists *candidates*: file names and what
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from generators.capture import CaptureValue, capture_column
 from pipeline.images import Header, ImageError, display, read_header
 from pipeline.manifest.models import SourceBase, Split
 from pipeline.records import ImageRecord, Reject, Role
 
-__all__ = ["UNSPECIFIED", "Candidate", "Scan", "examine", "label_of"]
+__all__ = ["UNSPECIFIED", "Candidate", "Scan", "examine", "label_of", "with_capture"]
 
 UNSPECIFIED = "unspecified"
 
@@ -32,6 +33,7 @@ class Candidate:
         split: Split as given by the source or its metadata; by hash of the scene if None.
         camera: Camera name, if known.
         iso: ISO speed, if known.
+        further: Further capture metadata, by column.
         license: Licence of the photograph.
         second: URI of a second noisy image of the scene.
         role: ``noisy`` where there is no clean image.
@@ -44,6 +46,7 @@ class Candidate:
     split: Split | None = None
     camera: str | None = None
     iso: int | None = None
+    further: tuple[tuple[str, CaptureValue], ...] = ()
     license: str = UNSPECIFIED
     second: str | None = None
     role: Role = "clean"
@@ -96,6 +99,37 @@ def examine(candidates: Sequence[Candidate], splits: Sequence[Split], label: str
         else:
             scan.rejects.append(duplicate(candidate.clean, first.clean))
     return scan
+
+
+def with_capture(record: ImageRecord, given: Mapping[str, CaptureValue]) -> ImageRecord:
+    """Return a record with what the manifest says of how it was taken, where nothing is known.
+
+    Args:
+        record: What a source gave.
+        given: Values by column, for all images of the source.
+
+    Raises:
+        ValueError: If a column of the record is not known, or its value is none of it.
+    """
+    if not given and not record.further:
+        return record
+    known = {name: value for name, value in record.capture.items() if value is not None}
+    every = {**given, **known}
+    for name, value in record.further:
+        try:
+            every[name] = capture_column(name).check(value)
+        except ValueError as error:
+            raise ValueError(
+                f"source '{record.source}' gives capture column '{name}' of "
+                f"{display(record.uri)}: {error}"
+            ) from error
+    camera, iso = every.pop("camera", None), every.pop("iso", None)
+    return replace(
+        record,
+        camera=None if camera is None else str(camera),
+        iso=None if iso is None else int(iso),
+        further=tuple(sorted(every.items())),
+    )
 
 
 def duplicate(uri: str, first: str) -> Reject:
@@ -155,6 +189,7 @@ def _judge(
         second_uri=candidate.second,
         second_sha256=None if second is None else second.sha256,
         role=candidate.role,
+        further=candidate.further,
         details=candidate.details,
     )
 

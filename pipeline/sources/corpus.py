@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from generators.capture import COLUMNS
 from pipeline.corpus.damage import REMEDY, damage
 from pipeline.corpus.index import load_corpus
 from pipeline.corpus.reader import CorpusReader
@@ -103,7 +104,7 @@ def _read_shard(reader: CorpusReader, number: int) -> list[_Row] | Reject:
 
 def _rows(reader: CorpusReader, number: int, uri: str) -> Iterator[_Row]:
     with reader.opened(number) as shard:
-        columns = shard.columns(_COLUMNS)
+        columns = shard.columns([*_COLUMNS, *shard.further])
         for start in range(0, shard.rows, _BATCH):
             pairs = zip(*shard.images(start, start + _BATCH), strict=True)
             for row, (clean, noisy) in enumerate(pairs, start):
@@ -134,6 +135,11 @@ def _record(row: _Row, source: CorpusSource, license_: str) -> ImageRecord:
         domain=values["domain"],
         camera=values["camera"],
         iso=values["iso"],
+        further=tuple(
+            (name, value)
+            for name, value in values.items()
+            if name not in _COLUMNS and value is not None and name in COLUMNS
+        ),
         noisy_uri=f"{row.uri}/noisy" if source.pairs else None,
         noisy_sha256=row.noisy.sha256 if source.pairs else None,
     )

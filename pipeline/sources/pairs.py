@@ -6,7 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from generators.capture import COLUMNS, CaptureValue, capture_column
 from pipeline.images import ImageError, display
 from pipeline.images.files import read_file
 from pipeline.manifest.models import PairsSource, Split, Splits
@@ -156,7 +158,7 @@ def _by_csv(source: PairsSource, metadata: str) -> _Pairs:
         raise ValueError(
             f"{display(uri)}, line 1: no column {' and '.join(missing)}; found "
             f"{', '.join(rows.fieldnames or ()) or 'nothing'}. Expected clean, noisy and "
-            "optionally scene, camera, iso, split, separated by commas."
+            f"optionally scene, split, {', '.join(COLUMNS.names())}, separated by commas."
         )
     candidates: list[Candidate] = []
     mistakes: list[str] = []
@@ -208,16 +210,21 @@ def _csv_candidate(row: dict[str | None, str | None], source: PairsSource) -> Ca
         scene=cell("scene") or clean,
         split=_SPLITS[cell("split")] or source.split,
         camera=cell("camera") or source.camera,
-        iso=_iso(cell("iso")) or source.iso,
+        iso=_value("iso", cell("iso")) or source.iso,
+        further=_further(row),
         license=source.license or UNSPECIFIED,
     )
 
 
-def _iso(text: str) -> int | None:
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
-        raise ValueError(
-            f"iso {text!r}; expected a whole number above 0, such as 3200, or nothing."
-        )
-    return int(text)
+def _further(row: dict[str | None, str | None]) -> tuple[tuple[str, CaptureValue], ...]:
+    """Return the row's capture metadata beside camera and ISO; other columns are the reader's."""
+    names = (name for name in COLUMNS.names() if name not in ("camera", "iso") and name in row)
+    values = ((name, _value(name, row[name] or "")) for name in names)
+    return tuple((name, value) for name, value in values if value is not None)
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        return capture_column(name).read(text)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None

@@ -103,10 +103,7 @@ class GenerateStage:
         """Return clean, noisy and parameters of the chosen rows."""
         padded = np.concatenate([chosen, np.repeat(chosen[-1:], self.batch_size - len(chosen))])
         clean = to_unit_nchw(cut.clean[padded])
-        capture = CaptureMetadata(
-            camera=tuple(records[int(i)].camera for i in padded),
-            iso=tuple(records[int(i)].iso for i in padded),
-        )
+        capture = CaptureMetadata.of([records[int(i)].capture for i in padded])
         reference = None if cut.reference is None else to_unit_nchw(cut.reference[padded])
         sample = checked_sample(
             one.generator,
@@ -163,6 +160,7 @@ class GenerateStage:
             "split": [r.split for r in records],
             "noise_std": noise_std(clean, noisy),
             "domain": [by_key[key].generator.gives for key in keys],
+            **{name: [r.capture.get(name) for r in records] for name in cut.task.further},
         }
 
 

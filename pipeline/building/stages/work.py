@@ -28,11 +28,13 @@ class CutTask:
         shard: The planned shard; its ``image`` column indexes ``records``.
         records: Only the photographs of this shard.
         limits: Audit limits by source label.
+        further: Columns of capture metadata beside camera and ISO that the corpus stores.
     """
 
     shard: PlannedShard
     records: Sequence[ImageRecord]
     limits: dict[str, AuditLimits]
+    further: Sequence[str] = ()
 
     def where(self, row: int) -> str:
         """Return in words which patch a planned row is: the photograph, and the place in it."""
@@ -70,7 +72,8 @@ class MadeShard:
         cut: Where it came from, without its pixels.
         clean: ``(M, H, W, C)`` in the output encoding.
         noisy: Same shape and type.
-        columns: One value a row for every column of :data:`pipeline.corpus.columns.COLUMNS`.
+        columns: One value a row for every column of :data:`pipeline.corpus.columns.COLUMNS`, and
+            for the task's further ones.
         rejects: All refused so far.
         seconds: Time so far.
     """

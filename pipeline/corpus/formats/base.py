@@ -207,10 +207,12 @@ class ShardReader(ABC):
     Attributes:
         rows: Number of pairs.
         attributes: What the file says of itself (see :func:`shard_attributes`).
+        further: Names of the columns of capture metadata beside camera and ISO, sorted.
     """
 
     rows: int
     attributes: Mapping[str, Any]
+    further: Sequence[str] = ()
 
     @abstractmethod
     def __init__(self, root: str, path: str) -> None:

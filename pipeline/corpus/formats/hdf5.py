@@ -13,6 +13,7 @@ bytes.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-from pipeline.corpus.columns import COLUMNS, ShardRows
+from pipeline.corpus.columns import COLUMNS, Column, ShardRows, column_of
 from pipeline.corpus.formats.base import (
     ShardName,
     ShardReader,
@@ -63,6 +64,7 @@ class Hdf5Reader(ShardReader):
                 self.attributes = {key: _scalar(value) for key, value in file.attrs.items()}
                 check_attributes(self.attributes, where=self._where)
                 self._measure(file["clean"], file["noisy"])
+                self.further = sorted(set(file) - {*_IMAGES, *COLUMNS})
         except BaseException:
             self.close()
             raise
@@ -95,7 +97,8 @@ class Hdf5Reader(ShardReader):
             return {name: self._column(name) for name in names}
 
     def _column(self, name: str) -> list[Any]:
-        column, dataset = COLUMNS[name], self._hdf5()[name]
+        dataset = self._hdf5()[name]
+        column = COLUMNS.get(name) or _as_stored(dataset)
         if dataset.shape != (self.rows,):
             raise DatasetError(
                 f"{self._where}: column {name!r} has shape {dataset.shape}, not ({self.rows},)."
@@ -108,7 +111,11 @@ class Hdf5Reader(ShardReader):
                 f"{self._where}: column {name!r} is {dataset.dtype}, not {column.kind}."
             )
         numbers: list[Any] = dataset[:].tolist()
-        return [None if value == -1 else value for value in numbers] if column.nullable else numbers
+        if not column.nullable:
+            return numbers
+        if column.kind == "float32":
+            return [None if math.isnan(value) else value for value in numbers]
+        return [None if value == -1 else value for value in numbers]
 
     def pair(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Return clean and noisy of one row, each ``(H, W, C)``; they may be read-only."""
@@ -189,8 +196,8 @@ clean, noisy = shard["clean"][0], shard["noisy"][0]  # (H, W, C), as stored"""
             file.attrs.update(shard_attributes(name, rows, self.options))
             for key, image in zip(_IMAGES, (rows.clean, rows.noisy), strict=True):
                 self._add_images(file, key, image)
-            for key in COLUMNS:
-                _add_column(file, key, rows.columns[key])
+            for key, values in rows.columns.items():
+                _add_column(file, key, values)
         return buffer.getbuffer()
 
     def _add_images(self, file: Any, key: str, image: np.ndarray) -> None:
@@ -206,15 +213,22 @@ clean, noisy = shard["clean"][0], shard["noisy"][0]  # (H, W, C), as stored"""
 
 
 def _add_column(file: Any, key: str, values: Any) -> None:
-    column = COLUMNS[key]
+    column = column_of(key)
     if column.kind == "string":
         data = np.array([value or "" for value in values], dtype=object)
         kind: Any = h5py.string_dtype("utf-8")
     else:
-        data = np.array([-1 if value is None else value for value in values], dtype=column.kind)
+        unknown = math.nan if column.kind == "float32" else -1
+        data = np.array([unknown if v is None else v for v in values], dtype=column.kind)
         kind = column.kind
     dataset = file.create_dataset(key, data=data, dtype=kind, track_times=False)
     dataset.attrs["description"] = column.doc
+
+
+def _as_stored(dataset: Any) -> Column:
+    """Return what a column of capture metadata holds, also where nothing here knows its name."""
+    text = h5py.check_string_dtype(dataset.dtype) is not None
+    return Column(kind="string" if text else dataset.dtype.name, doc="", nullable=True)
 
 
 def _scalar(value: Any) -> Any:

@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpus.columns import COLUMNS, ShardRows
+from pipeline.corpus.columns import COLUMNS, ShardRows, column_of
 from pipeline.corpus.formats.base import (
     ShardName,
     ShardReader,
@@ -91,6 +91,7 @@ class ParquetReader(ShardReader):
                 self.attributes = json.loads((schema.metadata or {}).get(_KEY, b"{}"))
                 check_attributes(self.attributes, where=self._where)
                 self._check_schema(schema)
+                self.further = sorted(set(schema.names) - {*_IMAGES, *COLUMNS})
         except BaseException:
             self.close()
             raise
@@ -202,7 +203,7 @@ clean, noisy = pairs[0]["clean"], pairs[0]["noisy"]"""
             buffer,
             table.schema,
             compression=_compression(rows),
-            use_dictionary=list(COLUMNS),
+            use_dictionary=list(rows.columns),
             write_page_index=True,
             write_page_checksum=True,
         ) as writer:
@@ -211,8 +212,8 @@ clean, noisy = pairs[0]["clean"], pairs[0]["noisy"]"""
 
     def _table(self, name: ShardName, rows: ShardRows) -> pa.Table:
         fields, arrays = [], []
-        for key in COLUMNS:
-            column = COLUMNS[key]
+        for key in rows.columns:
+            column = column_of(key)
             kind = _ARROW_TYPES[column.kind]
             note = {b"description": column.doc.encode()}
             fields.append(pa.field(key, kind, metadata=note))
@@ -300,7 +301,7 @@ def _compression(rows: ShardRows) -> dict[str, str]:
     else:
         # Parquet has no integer below 32 bits; zstd takes the empty bytes out again.
         leaves = {f"{key}.list.element": "zstd" for key in _IMAGES}
-    return {key: "zstd" for key in COLUMNS} | leaves
+    return {key: "zstd" for key in rows.columns} | leaves
 
 
 def _huggingface(names: Sequence[str]) -> dict[str, Any]:
@@ -308,7 +309,7 @@ def _huggingface(names: Sequence[str]) -> dict[str, Any]:
     features: dict[str, Any] = {
         name: {"_type": "Image"}
         if name in _IMAGES
-        else {"dtype": COLUMNS[name].kind, "_type": "Value"}
+        else {"dtype": column_of(name).kind, "_type": "Value"}
         for name in names
     }
     return {"info": {"features": features}}

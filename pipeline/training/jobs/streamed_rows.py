@@ -161,10 +161,7 @@ class StreamedRows:
         clean = torch.stack([to_unit_nchw(cut.clean[row]) for cut, _, row in kept])
         asks = "reference" in one.generator.needs
         reference = [cut.reference[row] for cut, _, row in kept if cut.reference is not None]
-        capture = CaptureMetadata(
-            camera=tuple(record.camera for record in records),
-            iso=tuple(record.iso for record in records),
-        )
+        capture = CaptureMetadata.of([record.capture for record in records])
         return checked_sample(
             one.generator,
             NoiseRequest.of(
