@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,8 @@ def save_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{path.name}")
     temporary.write_bytes(payload)
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())  # a power cut after the rename must not leave an empty file
     temporary.replace(path)
     return hashlib.sha256(payload).hexdigest()
 

@@ -31,6 +31,7 @@ __all__ = [
     "file_size",
     "file_stem",
     "is_remote",
+    "is_temporary",
     "join",
     "list_files",
     "local_folder",
@@ -40,6 +41,7 @@ __all__ = [
     "remove",
     "sha256_bytes",
     "sha256_file",
+    "whole_file",
 ]
 
 TEMP_PREFIX = ".tmp-"
@@ -67,7 +69,7 @@ def local_folder(root: str) -> Path | None:
 
 
 def is_remote(root: str) -> bool:
-    """Tell whether a root is reached through fsspec."""
+    """Return True if a root is reached through fsspec."""
     return local_folder(root) is None
 
 
@@ -112,6 +114,38 @@ def publish(root: str, relative: str, data: Data) -> None:
             _write_local(Path(target), data)
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a name to write a local file under; it takes its own name when all of it is on disk.
+
+        with whole_file(path) as temporary:
+            temporary.write_bytes(data)
+
+    Args:
+        path: Final name; its folder is made, and a former file is replaced in one step.
+
+    If writing fails or is interrupted, nothing is left behind and a former file stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMP_PREFIX}{os.getpid()}-{uuid.uuid4().hex}"
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        # An interrupted writer (Ctrl-C too) must not leave its temporary file behind.
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def is_temporary(relative: str) -> bool:
+    """Return True if a file is one that a writer had not finished."""
+    return PurePosixPath(relative).name.startswith(TEMP_PREFIX)
+
+
 def check_writable(root: str) -> None:
     """Create the root and prove that a file can be written there, before work is spent.
 
@@ -129,15 +163,15 @@ def list_files(root: str) -> list[str]:
     with _explained("list", root):
         if folder is None:
             return _list_remote(root)
-        found = []
+        paths = []
         for parent, _, names in os.walk(folder):
             below = Path(parent).relative_to(folder)
-            found += [(below / name).as_posix() for name in names]
-        return sorted(found)
+            paths += [(below / name).as_posix() for name in names]
+        return sorted(paths)
 
 
 def exists(root: str, relative: str) -> bool:
-    """Tell whether a file is there."""
+    """Return True if a file is there."""
     target = join(root, relative)
     if not is_remote(root):
         return Path(target).is_file()
@@ -233,20 +267,8 @@ def _explained(verb: str, where: str) -> Iterator[None]:
 
 
 def _write_local(target: Path, data: Data) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f"{TEMP_PREFIX}{os.getpid()}-{uuid.uuid4().hex}"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        # An interrupted writer (Ctrl-C too) must not leave its temporary file behind.
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_folder(target.parent)
+    with whole_file(target) as temporary:
+        temporary.write_bytes(data)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -281,8 +303,8 @@ def _list_remote(root: str) -> list[str]:
     files, base = _filesystem(root)
     files.invalidate_cache()
     try:
-        found = files.find(base)
+        paths = files.find(base)
     except FileNotFoundError:
         return []
     start = len(base.rstrip("/")) + 1
-    return sorted(path[start:] for path in found)
+    return sorted(path[start:] for path in paths)

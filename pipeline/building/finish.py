@@ -101,7 +101,7 @@ def _published(root: str) -> CorpusIndex | None:
 def _same(
     index: CorpusIndex, told: dict[str, Any], plan: Plan, records: Sequence[ShardRecord]
 ) -> bool:
-    """Tell whether an index already says all that there is to say.
+    """Return True if the index is up to date.
 
     How fast a run was allowed to be makes no corpus another one; its licence or name does.
     """

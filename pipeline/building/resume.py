@@ -29,6 +29,7 @@ from pipeline.storage import (
     DatasetError,
     StorageError,
     exists,
+    is_temporary,
     list_files,
     publish,
     read_bytes,
@@ -66,7 +67,7 @@ def refuse_foreign(root: str) -> None:
     files = list_files(root)
     if any(file.startswith(f"{RECORDS}/") for file in files):
         return
-    foreign = [file for file in files if file != ".lock" and not _temporary(file)]
+    foreign = [file for file in files if file != ".lock" and not is_temporary(file)]
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise NotACorpusError(
@@ -155,7 +156,3 @@ def _clear(root: str, files: list[str]) -> None:
     ours = [f for f in files if f.startswith(folders) or f in _OUR_FILES]
     for path in sorted(ours, key=lambda f: (f == PLAN_NOTE, f != INDEX_NAME)):
         remove(root, path)
-
-
-def _temporary(path: str) -> bool:
-    return path.rsplit("/", 1)[-1].startswith(".tmp-")

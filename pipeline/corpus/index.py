@@ -174,7 +174,7 @@ class CorpusIndex:
 
 
 def is_corpus(root: str) -> bool:
-    """Tell whether there is a ``corpus.json``."""
+    """Return True if there is a ``corpus.json``."""
     return exists(root, INDEX_NAME)
 
 

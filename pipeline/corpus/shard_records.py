@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.canonical import canonical_json, list_of, rebuild, scalar_fields
@@ -20,9 +19,9 @@ from pipeline.corpus.damage import damage
 from pipeline.corpus.formats.base import FileRecord
 from pipeline.records import Reject
 from pipeline.storage import (
-    TEMP_PREFIX,
     DatasetError,
     StorageError,
+    is_temporary,
     join,
     list_files,
     publish,
@@ -124,9 +123,7 @@ def sweep_orphans(root: str) -> list[str]:
     Returns:
         Paths of the removed temporary files.
     """
-    orphans = [
-        path for path in list_files(root) if PurePosixPath(path).name.startswith(TEMP_PREFIX)
-    ]
+    orphans = [path for path in list_files(root) if is_temporary(path)]
     for path in orphans:
         remove(root, path)
     return orphans

@@ -23,9 +23,9 @@ from pipeline.corpus.formats import FileRecord, ShardReader, open_shard, shard_f
 from pipeline.corpus.index import CorpusIndex, Totals, load_corpus
 from pipeline.corpus.shard_records import PLAN_NOTE, RECORDS, ShardRecord
 from pipeline.storage import (
-    TEMP_PREFIX,
     DatasetError,
     StorageError,
+    is_temporary,
     list_files,
 )
 
@@ -233,5 +233,5 @@ def _check_whole(root: str, index: CorpusIndex, seen: _Seen) -> None:
         parts = PurePosixPath(path)
         top = parts.parts[0] if len(parts.parts) > 1 else ""
         stray = (top in folders and path not in listed) or (top == RECORDS and path not in records)
-        if stray or parts.name.startswith(TEMP_PREFIX):
+        if stray or is_temporary(path):
             seen.problems.append(f"{path}: not part of the corpus (left by an interrupted run?).")

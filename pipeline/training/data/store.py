@@ -9,12 +9,12 @@ brightness. Subtracting each crop's local offset keeps such pairs (``remove_offs
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 
+from pipeline.storage import whole_file
 from pipeline.training.data.crop_positions import allowed_positions, grid_positions
 from pipeline.training.data.training_image import TrainingImage
 
@@ -116,13 +116,10 @@ def write_store(path: Path, images: Sequence[TrainingImage]) -> None:
         path: Final name, ``.h5``.
         images: The scenes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    with h5py.File(temporary, "w") as file:
+    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
         for number, image in enumerate(images):
             group = file.create_group(f"{number:06d}")
             for name, pixels in image.images().items():
                 group[name] = pixels
             group.attrs["camera"], group.attrs["iso"] = image.camera, image.iso
             group.attrs["scene"], group.attrs["license"] = image.scene, image.license
-    os.replace(temporary, path)

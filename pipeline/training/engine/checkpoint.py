@@ -6,12 +6,13 @@ code.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from pipeline.storage import whole_file
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
@@ -23,13 +24,9 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         path: Final name.
         state: Tensors, numbers, strings, lists and dicts of them.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    with temporary.open("wb") as file:
+    # To an open file: given a name, torch writes it into the archive, and no two would be equal.
+    with whole_file(path) as temporary, temporary.open("wb") as file:
         torch.save(dict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def load_checkpoint(path: Path, *, device: torch.device) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from pipeline.storage import whole_file
 from pipeline.training.engine.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.training.engine.schedule import LoopSettings, learning_rate
 
@@ -364,6 +365,5 @@ def _trim_log(path: Path, step: int) -> None:
         if not line.endswith("\n") or json.loads(line)["step"] > step:
             break
         kept.append(line)
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(kept))
