@@ -224,9 +224,9 @@ def test_manifests_on_the_research_data_can_be_planned(
     data_dir: Path, reader: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOISEMILL_DATA", str(data_dir))
-    for name in ("polyu-naflow", "polyu-all-generators"):
-        called = noisemill("plan", name, "--set", f"output.path={reader / 'out' / name}")
-        assert called.exit_code == 0, called.output
+    # One of two that differ in their generators only; scanning the photographs takes a while.
+    called = noisemill("plan", "polyu-naflow", "--set", f"output.path={reader / 'out/polyu'}")
+    assert called.exit_code == 0, called.output
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.name)
