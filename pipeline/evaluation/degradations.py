@@ -1,7 +1,7 @@
 """What denoisers are tested on: real noise, white noise of a level, or the noise of a generator.
 
-A :class:`Condition` makes a pair of images of a record. Under each, all denoisers see the same
-noise: it follows from the evaluation's seed and the image, and from nothing else. Two conditions
+A :class:`Degradation` makes a pair of images of a record. Under each, all denoisers see the same
+noise: it follows from the evaluation's seed and the image, and from nothing else. Two degradations
 that draw alike (white noise of two levels) draw the same numbers, so that they differ by their
 level and not by chance.
 
@@ -26,17 +26,17 @@ from generators.sample_check import checked_sample
 from generators.seeds import standard_normal
 from pipeline.building.recipe import LoadedGenerator, load_generators
 from pipeline.images import read_pixels
-from pipeline.manifest.models import EvaluateManifest, EvaluationData
+from pipeline.manifest.models import EvaluationData
 from pipeline.pixels import to_color, to_unit
 from pipeline.records import ImageRecord
 
-__all__ = ["Condition", "Generated", "RealPairs", "WhiteNoise", "conditions_of"]
+__all__ = ["Degradation", "Generated", "RealPairs", "WhiteNoise", "degradations_of"]
 
 Image = np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Condition(ABC):
+class Degradation(ABC):
     """One way in which images are noisy.
 
     Args:
@@ -78,18 +78,18 @@ class Condition(ABC):
 
 
 @final
-class RealPairs(Condition):
+class RealPairs(Degradation):
     """Pairs as they are stored."""
 
     __slots__ = ()
 
     @property
     def content(self) -> Any:
-        """See :class:`Condition`."""
+        """See :class:`Degradation`."""
         return "real"
 
     def pair(self, record: ImageRecord, data: EvaluationData, seed: int) -> tuple[Image, Image]:
-        """See :class:`Condition`."""
+        """See :class:`Degradation`."""
         assert record.noisy_uri is not None
         clean, noisy = _read(record.uri, data), _read(record.noisy_uri, data)
         if noisy.shape != clean.shape:
@@ -101,19 +101,19 @@ class RealPairs(Condition):
 
 
 @final
-class WhiteNoise(Condition):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhiteNoise(Degradation):
     """White Gaussian noise of ``sigma`` on the clean image."""
 
-    __slots__ = ()
+    sigma: float
 
     @property
     def content(self) -> Any:
-        """See :class:`Condition`."""
+        """See :class:`Degradation`."""
         return self.sigma
 
     def pair(self, record: ImageRecord, data: EvaluationData, seed: int) -> tuple[Image, Image]:
-        """See :class:`Condition`."""
-        assert self.sigma is not None
+        """See :class:`Degradation`."""
         clean = _read(record.uri, data)
         eps = standard_normal([seed], clean.shape, "awgn")[0].numpy()
         return clean, (clean + eps * np.float32(self.sigma / 255.0)).astype(np.float32)
@@ -121,7 +121,7 @@ class WhiteNoise(Condition):
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Generated(Condition):
+class Generated(Degradation):
     """The noise of a generator on the clean image.
 
     The whole image is one request. One whose sides the generator cannot take is mirrored out at
@@ -137,13 +137,13 @@ class Generated(Condition):
 
     @property
     def content(self) -> Any:
-        """See :class:`Condition`."""
+        """See :class:`Degradation`."""
         spec = self.loaded.spec.model_dump(mode="json", exclude={"label", "weight"})
         return [spec, self.loaded.weights_sha256, self.loaded.generator.revision]
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """See :class:`Condition`."""
+        """See :class:`Degradation`."""
         spec = self.loaded.spec
         noise = {"generator": spec.name, "params": spec.params}
         if spec.weights is not None:
@@ -151,7 +151,7 @@ class Generated(Condition):
         return {"condition": self.name, "noise": noise}
 
     def pair(self, record: ImageRecord, data: EvaluationData, seed: int) -> tuple[Image, Image]:
-        """See :class:`Condition`."""
+        """See :class:`Degradation`."""
         image = np.ascontiguousarray(_read(record.uri, data).transpose(2, 0, 1))
         height, width = image.shape[1:]
         clean = mirrored(torch.from_numpy(image)[None], self.loaded.multiple)
@@ -171,23 +171,24 @@ class Generated(Condition):
         return pair[0], pair[1]
 
 
-def conditions_of(manifest: EvaluateManifest, records: Sequence[ImageRecord]) -> list[Condition]:
-    """Return the conditions of a manifest, generators made and held against the images.
+def degradations_of(
+    data: EvaluationData, records: Sequence[ImageRecord], *, device: str
+) -> list[Degradation]:
+    """Return the degradations of a manifest, generators made and held against the images.
 
     Args:
-        manifest: The evaluation of denoisers.
+        data: The manifest's part.
         records: The images, all of one domain.
+        device: Torch device for generators that can be placed.
 
     Raises:
         FileNotFoundError: If there are no such weights.
         ValueError: If a generator is wrong, or cannot work on these images.
     """
-    data = manifest.data
-    assert data is not None
     domain: Domain = "raw" if records[0].domain == "raw" else "srgb"
     if not data.synthetic:
         return [RealPairs(name="real", domain=domain, real=True)]
-    white: list[Condition] = [
+    white: list[Degradation] = [
         WhiteNoise(name=f"sigma {sigma:g}", domain=domain, sigma=sigma) for sigma in data.awgn or ()
     ]
     loaded = load_generators(data.noise or (), precision="float32")
@@ -198,7 +199,7 @@ def conditions_of(manifest: EvaluateManifest, records: Sequence[ImageRecord]) ->
             name=one.spec.key,
             domain=one.generator.gives,
             loaded=one,
-            device=manifest.resources.device,
+            device=device,
         )
         for one in loaded
     ]

@@ -1,6 +1,6 @@
 """Denoisers on real pairs, or on clean images with white or generated noise: PSNR and SSIM.
 
-What makes the images noisy is a :class:`~pipeline.evaluation.degradations.Condition`. Each image
+What makes the images noisy is a :class:`~pipeline.evaluation.degradations.Degradation`. Each image
 has its own seed, so every denoiser sees the same noise. The noisy input itself is measured like an
 estimate.
 """
@@ -20,10 +20,15 @@ from denoisers.ensembles import flip_ensemble, monte_carlo
 from denoisers.tiles import Tiled
 from generators.seeds import patch_seed
 from pipeline.evaluation.corpora import cell_of
-from pipeline.evaluation.degradations import Condition
+from pipeline.evaluation.degradations import Degradation
 from pipeline.evaluation.metrics import picture_metrics
 from pipeline.evaluation.noise import OFFSET
-from pipeline.manifest.models import DenoiserSpec, EvaluateManifest, EvaluationData
+from pipeline.manifest.evaluation import EvaluationResources
+from pipeline.manifest.models import (
+    DenoiserSpec,
+    EvaluateManifest,
+    EvaluationData,
+)
 from pipeline.measure.blocks import grid_blocks
 from pipeline.measure.metrics import (
     GroupSums,
@@ -121,11 +126,11 @@ class DenoiserMeasure:
 
     Args:
         manifest: The evaluation.
-        condition: What makes the images noisy.
+        degradation: What makes the images noisy.
     """
 
     manifest: EvaluateManifest
-    condition: Condition
+    degradation: Degradation
 
     def __call__(
         self,
@@ -144,7 +149,7 @@ class DenoiserMeasure:
         """
         conventions = tuple(QualityConvention(name) for name in self.manifest.metrics.quality)
         metrics = picture_metrics(self.manifest.metrics)
-        sums = Quality(metrics, conventions, offsets=self.condition.real)
+        sums = Quality(metrics, conventions, offsets=self.degradation.real)
         for number, item in enumerate(images, 1):
             sums.add(name, item, estimate(item))
             after(number)
@@ -152,23 +157,22 @@ class DenoiserMeasure:
 
 
 def noisy_images(
-    manifest: EvaluateManifest, records: Sequence[ImageRecord], condition: Condition
+    data: EvaluationData, records: Sequence[ImageRecord], degradation: Degradation, *, seed: int
 ) -> Iterator[NoisyImage]:
     """Read the images and make them noisy, one at a time; blocks are cut from the noisy image.
 
     Args:
-        manifest: The evaluation.
+        data: The manifest's part.
         records: Pairs, or clean images.
-        condition: What makes them noisy.
+        degradation: What makes them noisy.
+        seed: Of the evaluation.
 
     Raises:
-        ValueError: If an image does not fit the condition.
+        ValueError: If an image does not fit the degradation.
     """
-    data = manifest.data
-    assert data is not None
     for record in records:
-        seed = patch_seed(manifest.seed, "evaluate", record.image_id)
-        clean, noisy = condition.pair(record, data, seed)
+        own = patch_seed(seed, "evaluate", record.image_id)
+        clean, noisy = degradation.pair(record, data, own)
         places = [(0, 0)]
         height, width = clean.shape[:2]
         if data.block is not None:
@@ -182,45 +186,48 @@ def noisy_images(
                 image=record.scene,
                 camera=record.camera,
                 iso=record.iso,
-                seed=patch_seed(seed, str(y), str(x)),
+                seed=patch_seed(own, str(y), str(x)),
             )
 
 
-def channels_of(data: EvaluationData, condition: Condition) -> int:
+def channels_of(data: EvaluationData, degradation: Degradation) -> int:
     """Return the channels of the images that denoisers are given."""
-    if condition.domain == "raw":
+    if degradation.domain == "raw":
         return 4
     return 3 if data.color == "rgb" else 1
 
 
 def estimator(
-    denoiser: Any, spec: DenoiserSpec, manifest: EvaluateManifest, condition: Condition
+    denoiser: Any,
+    spec: DenoiserSpec,
+    degradation: Degradation,
+    *,
+    channels: int,
+    resources: EvaluationResources,
 ) -> Estimate:
     """Return how a denoiser is used on one image.
 
     Args:
         denoiser: From :func:`denoisers.load`.
         spec: The manifest's entry.
-        manifest: The evaluation.
-        condition: What makes the images noisy; a denoiser that takes a level is told its
+        degradation: What makes the images noisy; a denoiser that takes a level is told its
             ``sigma``, unless ``spec`` says another.
+        channels: Of the images.
+        resources: Tiles and device.
 
     Raises:
         ValueError: If it reads images of another number of channels than the data's, or an ensemble
             is asked of it that it cannot make.
     """
-    data, resources = manifest.data, manifest.resources
-    assert data is not None
-    channels = channels_of(data, condition)
     if denoiser.channels != channels:
         other = {1: "set data.color to grey", 3: "set data.color to rgb"}.get(denoiser.channels)
-        if condition.domain == "raw":
+        if degradation.domain == "raw":
             other = "raw images are packed; take a denoiser that was trained on raw"
         raise ValueError(
             f"denoiser '{spec.key}' reads images of {denoiser.channels} channels and the data give "
             f"{channels}; {other or 'evaluate it on images of its own kind'}."
         )
-    level = spec.sigma if spec.sigma is not None else condition.sigma
+    level = spec.sigma if spec.sigma is not None else degradation.sigma
     if level is not None and takes_level(denoiser):
         denoiser = denoiser.with_sigma(level / 255.0)
     if isinstance(denoiser, torch.nn.Module):

@@ -25,7 +25,7 @@ from generators.seeds import patch_seed, uniform
 from pipeline.evaluation.corpora import cell_of, unit
 from pipeline.evaluation.noise import Measured, NoiseMeasure
 from pipeline.images import read_pixels
-from pipeline.manifest.models import EvaluateManifest
+from pipeline.manifest.models import EvaluateManifest, EvaluationData
 from pipeline.measure.blocks import BLOCK, PairBlock, cut_blocks, pair_blocks
 from pipeline.measure.metrics import Nll, NllConvention
 from pipeline.measure.metrics.base import Array, Floats
@@ -65,10 +65,9 @@ class RawBlock:
 Block = PairBlock | RawBlock
 
 
-def blocks_of(manifest: EvaluateManifest, pairs: Sequence[ImageRecord]) -> Iterator[Block]:
+def blocks_of(data: EvaluationData, pairs: Sequence[ImageRecord]) -> Iterator[Block]:
     """Cut the manifest's blocks out of pairs of one domain, one image at a time."""
-    assert manifest.data is not None
-    size, grid = manifest.data.block or BLOCK, manifest.data.grid
+    size, grid = data.block or BLOCK, data.grid
     if all(record.domain != "raw" for record in pairs):
         return pair_blocks(pairs, read_pixels, size=size, grid=grid)
     return cut_blocks(pairs, read_pixels, RawBlock, size=size, grid=grid)

@@ -23,7 +23,7 @@ from pipeline.evaluation.corpora import (
     pairs_of,
     told,
 )
-from pipeline.evaluation.degradations import Condition, conditions_of
+from pipeline.evaluation.degradations import Degradation, degradations_of
 from pipeline.evaluation.denoised import (
     DenoiserMeasure,
     channels_of,
@@ -37,6 +37,7 @@ from pipeline.evaluation.metrics import noise_metrics, picture_metrics
 from pipeline.evaluation.noise import Measured, NoiseMeasure, NoiseSums
 from pipeline.evaluation.rows import noise_figures, score_figures
 from pipeline.evaluation.spread import in_process, on_ray
+from pipeline.manifest.evaluation import CorpusTask, DenoisersTask, GeneratorsTask
 from pipeline.manifest.models import (
     CorpusManifest,
     DenoiserSpec,
@@ -96,26 +97,26 @@ def prepare(manifest: EvaluateManifest) -> Prepared:
         ValueError: If there is nothing to measure on, or a metric compares something else.
         DatasetError: If a corpus is damaged.
     """
-    chosen = noise_metrics if manifest.denoisers is None else picture_metrics
-    chosen(manifest.metrics)
-    if manifest.corpus is not None:
-        return _corpus(manifest)
-    return _generators(manifest) if manifest.generators is not None else _denoisers(manifest)
+    task = manifest.task
+    if isinstance(task, DenoisersTask):
+        picture_metrics(manifest.metrics)  # refused now, if one compares something else
+        return _denoisers(manifest, task)
+    noise_metrics(manifest.metrics)
+    if isinstance(task, CorpusTask):
+        return _corpus(manifest, task)
+    return _generators(manifest, task)
 
 
-def _corpus(manifest: EvaluateManifest) -> Prepared:
-    assert manifest.corpus is not None
-    opened = open_subject(manifest.corpus)
+def _corpus(manifest: EvaluateManifest, task: CorpusTask) -> Prepared:
+    opened = open_subject(task.corpus)
     check_size(opened)
-    if manifest.data is None:
+    if task.data is None:
         partners = own_partners(opened)
         content: Any = sorted((r.sha256, r.noisy_sha256 or "") for r in partners.values())
         real: _Shared | None = None
     else:
-        pairs = pairs_of(manifest.data)
-        measure = PairMeasure(
-            manifest.metrics, manifest.data.block or opened.size, manifest.data.grid
-        )
+        pairs = pairs_of(task.data)
+        measure = PairMeasure(manifest.metrics, task.data.block or opened.size, task.data.grid)
         partners, real = {}, _Shared(manifest, measure, pairs)
         content = [(r.sha256, r.noisy_sha256) for r in pairs]
     entries = {entry.key: entry for entry in opened.index.generators}
@@ -195,10 +196,8 @@ def _was_told(opened: Opened, key: str) -> bool:
     return any("reference" in one.generator.needs for one in loaded)
 
 
-def _generators(manifest: EvaluateManifest) -> Prepared:
-    assert manifest.generators is not None
-    assert manifest.data is not None
-    pairs = pairs_of(manifest.data)
+def _generators(manifest: EvaluateManifest, task: GeneratorsTask) -> Prepared:
+    pairs = pairs_of(task.data)
     check_domain(manifest, one_domain(pairs))
     jobs = [
         Job(
@@ -214,9 +213,9 @@ def _generators(manifest: EvaluateManifest) -> Prepared:
                 "weights_sha256": _weights(spec.weights),
                 "params": spec.params,
             },
-            run=partial(_generator_row, manifest, pairs, spec),
+            run=partial(_generator_row, manifest, task.data, pairs, spec),
         )
-        for spec in manifest.generators
+        for spec in task.generators
     ]
     return Prepared(
         jobs=jobs,
@@ -227,6 +226,7 @@ def _generators(manifest: EvaluateManifest) -> Prepared:
 
 def _generator_row(
     manifest: EvaluateManifest,
+    data: EvaluationData,
     pairs: Sequence[ImageRecord],
     spec: GeneratorSpec,
     after: Callable[[int], None],
@@ -234,7 +234,7 @@ def _generator_row(
     generator = load_generators([spec], precision="float32")[0].generator
     generator.place(manifest.resources.device)
     measure = GeneratorMeasure(generator, spec.key, manifest, one_domain(pairs))
-    found = measure(blocks_of(manifest, pairs), after)
+    found = measure(blocks_of(data, pairs), after)
     figures = noise_figures(found, manifest.metrics.sound_offset)
     return figures, {
         "revision": generator.revision,
@@ -243,27 +243,26 @@ def _generator_row(
     }
 
 
-def _denoisers(manifest: EvaluateManifest) -> Prepared:
-    assert manifest.denoisers is not None
-    assert manifest.data is not None
-    records = _images(manifest.data)
-    conditions = conditions_of(manifest, records)
-    for domain in {condition.domain for condition in conditions}:
+def _denoisers(manifest: EvaluateManifest, task: DenoisersTask) -> Prepared:
+    data = task.data
+    records = _images(data)
+    degradations = degradations_of(data, records, device=manifest.resources.device)
+    for domain in {degradation.domain for degradation in degradations}:
         check_domain(manifest, domain)
     jobs = []
-    for condition in conditions:
-        behind = f", {condition.name}" if len(conditions) > 1 else ""
-        images = partial(noisy_images, manifest, records, condition)
+    for degradation in degradations:
+        behind = f", {degradation.name}" if len(degradations) > 1 else ""
+        images = partial(noisy_images, data, records, degradation, seed=manifest.seed)
         jobs.append(
             Job(
                 name=INPUT + behind,
                 kind="input",
-                content=[INPUT, condition.content],
-                about=condition.about,
-                run=partial(_input_row, manifest, images, condition, INPUT + behind),
+                content=[INPUT, degradation.content],
+                about=degradation.about,
+                run=partial(_input_row, manifest, images, degradation, INPUT + behind),
             )
         )
-        for spec in manifest.denoisers:
+        for spec in task.denoisers:
             jobs.append(
                 Job(
                     name=spec.key + behind,
@@ -271,17 +270,23 @@ def _denoisers(manifest: EvaluateManifest) -> Prepared:
                     content=[
                         spec.model_dump(mode="json", exclude={"label"}),
                         _denoiser_weights(spec),
-                        condition.content,
+                        degradation.content,
                         [manifest.resources.tile, manifest.resources.overlap],
                     ],
                     about={
                         "denoiser": spec.name,
                         "weights_sha256": _denoiser_weights(spec),
                         "ensemble": spec.ensemble,
-                        **condition.about,
+                        **degradation.about,
                     },
                     run=partial(
-                        _denoiser_row, manifest, images, condition, spec, spec.key + behind
+                        _denoiser_row,
+                        manifest,
+                        images,
+                        degradation,
+                        spec,
+                        channels_of(data, degradation),
+                        spec.key + behind,
                     ),
                 )
             )
@@ -308,11 +313,11 @@ def _images(data: EvaluationData) -> list[ImageRecord]:
 def _input_row(
     manifest: EvaluateManifest,
     images: Callable[[], Iterator[Any]],
-    condition: Condition,
+    degradation: Degradation,
     name: str,
     after: Callable[[int], None],
 ) -> Figures:
-    found = DenoiserMeasure(manifest, condition)(
+    found = DenoiserMeasure(manifest, degradation)(
         name, lambda item: np.asarray(item.noisy, np.float64), images(), after
     )
     return _quality(manifest, found), {}
@@ -321,18 +326,20 @@ def _input_row(
 def _denoiser_row(
     manifest: EvaluateManifest,
     images: Callable[[], Iterator[Any]],
-    condition: Condition,
+    degradation: Degradation,
     spec: DenoiserSpec,
+    channels: int,
     name: str,
     after: Callable[[int], None],
 ) -> Figures:
-    assert manifest.data is not None
     params = dict(spec.params)
     if spec.name == "bm3d":  # works on images of either kind, and must be told which
-        params.setdefault("channels", channels_of(manifest.data, condition))
+        params.setdefault("channels", channels)
     denoiser = denoisers.load(spec.name, **params)
-    estimate = estimator(denoiser, spec, manifest, condition)
-    found = DenoiserMeasure(manifest, condition)(name, estimate, images(), after)
+    estimate = estimator(
+        denoiser, spec, degradation, channels=channels, resources=manifest.resources
+    )
+    found = DenoiserMeasure(manifest, degradation)(name, estimate, images(), after)
     count = getattr(denoiser, "parameters", None)
     size = sum(p.numel() for p in count()) if callable(count) else 0
     return _quality(manifest, found), {"family": denoiser.name, "parameters": size}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
@@ -16,12 +18,15 @@ from pipeline.pixels import Color
 
 __all__ = [
     "CorpusSubject",
+    "CorpusTask",
     "DenoiserSpec",
+    "DenoisersTask",
     "EvaluateManifest",
     "EvaluationData",
     "EvaluationMetrics",
     "EvaluationOutput",
     "EvaluationResources",
+    "GeneratorsTask",
 ]
 
 _Kld = Literal["naflow", "noise-flow", "noise2noiseflow", "srgb-flow", "neca"]
@@ -208,6 +213,30 @@ class EvaluationOutput(Model):
     path: Filled = Field(description="Folder for evaluation.json, .csv, .md, report.html and rows.")
 
 
+@dataclass(frozen=True, slots=True)
+class CorpusTask:
+    """The noise of a corpus, held against pairs; ``None`` for its own photographs' partners."""
+
+    corpus: CorpusSubject
+    data: EvaluationData | None
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorsTask:
+    """The noise of generators on real pairs."""
+
+    generators: Sequence[GeneratorSpec]
+    data: EvaluationData
+
+
+@dataclass(frozen=True, slots=True)
+class DenoisersTask:
+    """Denoisers on real pairs, or on clean images that noise is put on."""
+
+    denoisers: Sequence[DenoiserSpec]
+    data: EvaluationData
+
+
 class EvaluateManifest(Model):
     """Figures of a corpus, of generators or of denoisers; give one of the three."""
 
@@ -240,6 +269,17 @@ class EvaluateManifest(Model):
     )
     report: bool = Field(default=True, description="Write report.html.")
     output: EvaluationOutput = Field(description="Where the figures go.")
+
+    @property
+    def task(self) -> CorpusTask | GeneratorsTask | DenoisersTask:
+        """Which of the three it is, with what that one has."""
+        if self.corpus is not None:
+            return CorpusTask(self.corpus, self.data)
+        if self.generators is not None and self.data is not None:
+            return GeneratorsTask(self.generators, self.data)
+        if self.denoisers is not None and self.data is not None:
+            return DenoisersTask(self.denoisers, self.data)
+        raise ValueError("give one of `corpus`, `generators` and `denoisers`, and `data.sources`")
 
     @field_validator("generators")
     @classmethod

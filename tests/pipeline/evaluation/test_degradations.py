@@ -18,7 +18,7 @@ from generators.base import NoiseContext, NoiseRequest
 from generators.capture import CaptureMetadata
 from generators.seeds import patch_seed
 from pipeline.evaluation import evaluate
-from pipeline.evaluation.degradations import Generated, conditions_of
+from pipeline.evaluation.degradations import Generated, degradations_of
 from pipeline.manifest.models import EvaluateManifest, Splits
 from pipeline.sources import scan
 from tests.contracts.raw_files import write_sidd
@@ -77,12 +77,13 @@ def raw_pairs(tmp_path: Path) -> dict[str, Any]:
 
 
 def shown(manifest: EvaluateManifest) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the images of each condition's first picture."""
+    """Return the images of each degradation's first picture."""
     assert manifest.data is not None
     records = scan(manifest.data.sources, Splits()).records
     seed = patch_seed(manifest.seed, "evaluate", records[0].image_id)
     return [
-        one.pair(records[0], manifest.data, seed) for one in conditions_of(manifest, list(records))
+        one.pair(records[0], manifest.data, seed)
+        for one in degradations_of(manifest.data, list(records), device="cpu")
     ]
 
 
@@ -125,8 +126,8 @@ def test_the_gain_is_over_the_noisy_input_of_the_same_condition(
     table = main_table(manifest, evaluate(manifest).rows)
     at = list(table.columns).index("gain")
     lines = {line[0]: line for line in table.rows}
-    for condition in ("sigma 5", "varying", "louder"):
-        noisy, told = (lines[f"{name}, {condition}"] for name in ("noisy input", "told"))
+    for degradation in ("sigma 5", "varying", "louder"):
+        noisy, told = (lines[f"{name}, {degradation}"] for name in ("noisy input", "told"))
         # Both sides are rounded to a hundredth.
         assert float(told[at]) == pytest.approx(float(told[1]) - float(noisy[1]), abs=0.011)
 
@@ -316,6 +317,6 @@ def test_generated_noise_is_the_same_for_every_denoiser(
     np.testing.assert_array_equal(first[1], second[1])
     assert manifest.data is not None
     records = list(scan(manifest.data.sources, Splits()).records)
-    (condition,) = conditions_of(manifest, records)
-    assert isinstance(condition, Generated)
-    assert condition.sigma is None
+    (degradation,) = degradations_of(manifest.data, records, device="cpu")
+    assert isinstance(degradation, Generated)
+    assert degradation.sigma is None

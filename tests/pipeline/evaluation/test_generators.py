@@ -31,7 +31,7 @@ def data(pairs: dict[str, Any], **more: Any) -> dict[str, Any]:
 def test_figures_are_those_of_the_block_protocol(evaluation: Make, pairs: dict[str, Any]) -> None:
     manifest = evaluation(generators=[{"name": "awgn-measured"}], data=data(pairs), seed=3)
     row = evaluate(manifest).rows[0]
-    blocks = list(blocks_of(manifest, pairs_of(manifest.data)))  # type: ignore[arg-type]
+    blocks = list(blocks_of(manifest.data, pairs_of(manifest.data)))  # type: ignore[arg-type]
     scores = evaluate_blocks(MeasuredAwgn(), blocks, seed=3)
     found = row.subset("all")
     assert found["blocks"] == len(scores) == 8
@@ -69,7 +69,7 @@ def test_more_samples_average_akld_and_carry_their_number(
         generators=[WHITE], data=data(pairs), metrics={"akld_samples": 3}, output={"path": "unused"}
     )
     sums = GeneratorMeasure(AWGN(sigma=5), "awgn", manifest)(
-        blocks_of(manifest, pairs_of(manifest.data))  # type: ignore[arg-type]
+        blocks_of(manifest.data, pairs_of(manifest.data))  # type: ignore[arg-type]
     )
     total = sums.scores.total().result()
     assert total["kld (naflow)"] == one.subset("all")["kld (naflow)"]
@@ -86,7 +86,7 @@ def test_nll_of_white_noise_is_scipys(
         generators=[WHITE], data=data(pairs), metrics={"nll": convention, "sound_offset": 100}
     )
     found = evaluate(manifest).rows[0].subset("all")[f"nll ({convention})"]["mean"]
-    noise = [b.noise for b in blocks_of(manifest, pairs_of(manifest.data))]  # type: ignore[arg-type]
+    noise = [b.noise for b in blocks_of(manifest.data, pairs_of(manifest.data))]  # type: ignore[arg-type]
     stored = -norm(0, 5 / 255).logpdf(np.stack(noise)).mean()
     # Dequantising adds the variance of a uniform grey level, 1/12, to the squared noise.
     extra = 0.5 * (1 / 12) / 5**2 if convention == "dequantised" else 0.0
