@@ -118,7 +118,7 @@ def _parts(profile: cProfile.Profile, seconds: float) -> dict[str, float]:
         "AKLD": share("pipeline/measure/metrics/akld.py", "akld"),
         "correlation": share("pipeline/evaluation/noise.py", "_block_map"),
         "spectrum": share("pipeline/measure/metrics/spectrum.py", "update"),
-        "photographs": share("pipeline/building/stages/cut.py", "read_unchanged"),
+        "photographs": share("pipeline/images/reading.py", "read_unchanged"),
         "rows": share("pipeline/corpus/formats/hdf5.py", "pair"),
     }
 

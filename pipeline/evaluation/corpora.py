@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.building.stages.cut import read_unchanged
 from pipeline.corpus.formats import FileRecord, open_shard
 from pipeline.corpus.index import CorpusIndex
 from pipeline.corpus.reader import open_corpus
 from pipeline.evaluation.noise import SMALLEST, Measured, NoiseMeasure
+from pipeline.images import read_unchanged
 from pipeline.manifest.evaluation import CorpusSubject, EvaluationData, EvaluationMetrics
 from pipeline.manifest.models import CorpusManifest, Splits
 from pipeline.measure.blocks import grid_blocks

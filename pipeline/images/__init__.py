@@ -9,9 +9,10 @@ read it: :func:`read_header` looks at the file's structure and hashes it without
 
 from pipeline.errors import ImageError
 from pipeline.images.files import display
-from pipeline.images.pixels import decode, read_pixels
+from pipeline.images.headers import Header
+from pipeline.images.pixels import decode
 from pipeline.images.probe import MAX_PIXELS, MIN_SIDE
-from pipeline.images.reading import Header, read_header
+from pipeline.images.reading import read_header, read_pixels, read_unchanged
 
 __all__ = [
     "MAX_PIXELS",
@@ -22,4 +23,5 @@ __all__ = [
     "display",
     "read_header",
     "read_pixels",
+    "read_unchanged",
 ]

@@ -15,50 +15,19 @@ import tifffile
 
 from pipeline.errors import ImageError
 from pipeline.images.cache import PixelCache
-from pipeline.images.files import display, file_stamp, read_file
-from pipeline.images.mosaic import Part, parse_part
-from pipeline.images.parts import decode_sensor_file, is_sensor_file, packed, read_part_block
+from pipeline.images.mosaic import Part
+from pipeline.images.parts import decode_sensor_file, is_sensor_file, packed
 from pipeline.images.probe import Probe, probe
-from pipeline.images.rows import parse_row, read_row
 from pipeline.pixels import Pixels, white_level
 
-__all__ = ["CACHE", "check_samples", "decode", "decode_part", "read_pixels"]
+__all__ = ["CACHE", "check_samples", "decode", "decode_part"]
 
 CACHE = PixelCache(256 * 2**20)
 _FLOAT_SLACK = 1e-3  # resampling overshoots by this much and a wrong scale by far more
 
 
-def read_pixels(uri: str) -> Pixels:
-    """Read one image.
-
-    Args:
-        uri: A path, an fsspec URL, ``skimage:NAME``, or ``PATH.h5#ROW`` / ``PATH.parquet#ROW``,
-            with ``/noisy`` behind it for the noisy image of the row; or a raw image or a block
-            (:mod:`pipeline.images.mosaic`).
-
-    Returns:
-        ``(H, W, C)``, C = 1 (grey), 3 (RGB) or 4 (packed raw), upright but for raw; uint8 or
-        uint16, full range, or float32 in [0, 1] (rows of a corpus and raw may lie outside, as noise
-        does). Read-only, because recently read images are kept: copy before writing.
-
-    Raises:
-        ImageError: If the image cannot be used; the message names it.
-    """
-    row, part = parse_row(uri), parse_part(uri)
-    named = row or part
-    stamp = file_stamp(uri if named is None else named.path)
-    try:
-        if part is not None:
-            return CACHE.get((uri, stamp), lambda: _read_part(part))
-        if row is None:
-            return CACHE.get((uri, stamp), lambda: decode(read_file(uri)))
-        return CACHE.get((uri, stamp), lambda: read_row(row, stamp))
-    except ImageError as error:
-        raise error.at(display(uri)) from error.__cause__
-
-
 def decode(data: bytes) -> Pixels:
-    """Decode the bytes of a PNG, JPEG or TIFF file; result and errors as :func:`read_pixels`."""
+    """Decode the bytes of a PNG, JPEG or TIFF file; result and errors as ``read_pixels``."""
     found = probe(data)
     pixels = _decode_tiff(data, found) if found.kind == "tiff" else _decode_opencv(data, found)
     upright = _turn(pixels, found.orientation)
@@ -101,12 +70,6 @@ def check_samples(pixels: Pixels) -> Pixels:
             "Divide by the white level.",
         )
     return np.clip(pixels, 0.0, 1.0)
-
-
-def _read_part(part: Part) -> Pixels:
-    if part.block is not None:
-        return read_part_block(part)
-    return decode_part(read_file(part.path), part)
 
 
 def _decode_opencv(data: bytes, found: Probe) -> Pixels:

@@ -1,117 +1,111 @@
-"""Headers: what the plan must know of an image before any worker decodes it."""
+"""Reading an image by its URI: its header for the plan, its pixels for the workers.
+
+What a URI can name is told in :mod:`pipeline.images.addresses`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Callable
+from typing import TypeVar
 
 from pipeline.errors import ImageError
-from pipeline.images.files import display, read_file
-from pipeline.images.mosaic import Part, parse_part
-from pipeline.images.parts import size_of_part
-from pipeline.images.pixels import read_pixels
-from pipeline.images.probe import probe
-from pipeline.images.rows import parse_row
-from pipeline.pixels import Pixels, SampleType, sample_type
+from pipeline.images.addresses import PixelAddress, address_of
+from pipeline.images.files import display, file_stamp
+from pipeline.images.headers import Header, header_of
+from pipeline.images.pixels import CACHE
+from pipeline.pixels import Pixels
 
-__all__ = ["Header", "header_of", "part_sha256", "read_header"]
+__all__ = ["read_header", "read_pixels", "read_unchanged"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """An image before its pixels.
-
-    Args:
-        height: Pixels, after the orientation is applied.
-        width: Pixels, after the orientation is applied.
-        channels: 1 (grey) or 3 (colour), without an alpha channel; 4 for packed raw.
-        depth: Type of the samples.
-        sha256: SHA-256 of the file's bytes; of shape, type and pixels for a row of a corpus or a
-            block; :func:`part_sha256` for a raw file.
-        bytes: Size of the file (of the row's or block's pixels).
-    """
-
-    height: int
-    width: int
-    channels: int
-    depth: SampleType
-    sha256: str
-    bytes: int
+Result = TypeVar("Result")
 
 
 def read_header(uri: str) -> Header:
     """Look at an image's structure and hash it, without decoding it.
 
-    An alpha channel is only looked at by :func:`pipeline.images.read_pixels`, which drops it where
-    it is opaque and refuses the image where it is not.
+    An alpha channel is only looked at by :func:`read_pixels`, which drops it where it is opaque and
+    refuses the image where it is not.
 
     Args:
-        uri: As for :func:`pipeline.images.read_pixels`; rows of a corpus and blocks of a ``.mat``
-            file are read and hashed.
+        uri: As for :func:`read_pixels`; an image without a file of its own is read and hashed.
 
     Raises:
         ImageError: If the file cannot be read or used, or is cut short; the message names it.
     """
-    part = parse_part(uri)
-    if parse_row(uri) is not None or (part is not None and part.block is not None):
+    address = address_of(uri)
+    if isinstance(address, PixelAddress):
         return header_of(read_pixels(uri))
+    return _named(uri, lambda: address.header(address.load()))
+
+
+def read_pixels(uri: str) -> Pixels:
+    """Read one image.
+
+    Args:
+        uri: A path, an fsspec URL, ``skimage:NAME``, or ``PATH.h5#ROW`` / ``PATH.parquet#ROW``,
+            with ``/noisy`` behind it for the noisy image of the row; a raw image or a block
+            (:mod:`pipeline.images.mosaic`); or what the scheme of another distribution reads.
+
+    Returns:
+        ``(H, W, C)``, C = 1 (grey), 3 (RGB) or 4 (packed raw), upright but for raw; uint8 or
+        uint16, full range, or float32 in [0, 1] (rows of a corpus and raw may lie outside, as noise
+        does). Read-only, because recently read images are kept: copy before writing.
+
+    Raises:
+        ImageError: If the image cannot be used; the message names it.
+    """
+    address = address_of(uri)
+    stamp = file_stamp(address.path)
+
+    def read() -> Pixels:
+        if isinstance(address, PixelAddress):
+            return address.read()
+        return address.decode(address.load())
+
+    return _named(uri, lambda: CACHE.get((uri, stamp), read))
+
+
+def read_unchanged(uri: str, sha256: str) -> Pixels:
+    """Read an image whose content is known.
+
+    Args:
+        uri: As for :func:`read_pixels`.
+        sha256: What :func:`read_header` said of it when it was planned.
+
+    Returns:
+        ``(H, W, C)``, read-only.
+
+    Raises:
+        ImageError: ``changed`` if the content is another one now; else as ``read_pixels``. The
+            message names the image.
+    """
+    address = address_of(uri)
+    stamp = file_stamp(address.path)
+
+    def read() -> Pixels:
+        if isinstance(address, PixelAddress):
+            pixels = read_pixels(uri)
+            _check_content(header_of(pixels).sha256, sha256)
+            return pixels
+        # The bytes that are hashed are the bytes that are decoded: nothing comes in between.
+        data = address.load()
+        _check_content(address.sha256(data), sha256)
+        return address.decode(data)
+
+    return _named(uri, lambda: CACHE.get((uri, stamp, sha256), read))
+
+
+def _named(uri: str, read: Callable[[], Result]) -> Result:
+    """Return what is read; an error names the image."""
     try:
-        if part is not None:
-            return _part_header(part)
-        data = read_file(uri)
-        found = probe(data)
+        return read()
     except ImageError as error:
         raise error.at(display(uri)) from error.__cause__
-    height, width = found.upright
-    return Header(
-        height=height,
-        width=width,
-        channels=found.channels,
-        depth=found.depth,
-        sha256=hashlib.sha256(data).hexdigest(),
-        bytes=len(data),
-    )
 
 
-def part_sha256(data: bytes, part: Part) -> str:
-    """Return the SHA-256 of a raw file's own SHA-256 and of how it is read.
-
-    Other levels of black and white are another picture, so they take part in its identity.
-    """
-    return hashlib.sha256(
-        f"{hashlib.sha256(data).hexdigest()} {part.fragment}".encode()
-    ).hexdigest()
-
-
-def _part_header(part: Part) -> Header:
-    data = read_file(part.path)
-    height, width = size_of_part(data, part)
-    return Header(
-        height=height,
-        width=width,
-        channels=4,
-        depth="float32",
-        sha256=part_sha256(data, part),
-        bytes=len(data),
-    )
-
-
-def header_of(pixels: Pixels) -> Header:
-    """Return the header of an image without a file of its own: a row of a corpus, a block."""
-    try:
-        depth = sample_type(pixels.dtype)
-    except TypeError as error:
-        raise ImageError("unsupported", str(error)) from error
-    height, width, channels = pixels.shape
-    digest = hashlib.sha256(f"{height}x{width}x{channels} {depth} ".encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return Header(
-        height=height,
-        width=width,
-        channels=channels,
-        depth=depth,
-        sha256=digest.hexdigest(),
-        bytes=pixels.nbytes,
-    )
+def _check_content(found: str, planned: str) -> None:
+    if found != planned:
+        raise ImageError(
+            "changed",
+            f"SHA-256 was {planned[:12]} when planned and is {found[:12]} now; plan again",
+        )

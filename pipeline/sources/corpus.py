@@ -23,7 +23,7 @@ from pipeline.corpus.index import load_corpus
 from pipeline.corpus.reader import CorpusReader
 from pipeline.images import Header, display
 from pipeline.images.files import local_path
-from pipeline.images.reading import header_of
+from pipeline.images.headers import header_of
 from pipeline.manifest.models import CorpusSource, Splits
 from pipeline.records import ImageRecord, Reject
 from pipeline.sources.base import UNSPECIFIED, Scan, label_of

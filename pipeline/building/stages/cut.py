@@ -8,7 +8,6 @@ a row must not name a content that its pixels are not from.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import Any
 
@@ -17,16 +16,11 @@ from numpy.typing import NDArray
 
 from pipeline.audit import pair_within, patch_within
 from pipeline.building.stages.work import CutShard, CutTask
-from pipeline.images import ImageError, decode, display, read_pixels
-from pipeline.images.files import file_stamp, read_file
-from pipeline.images.mosaic import parse_part
-from pipeline.images.pixels import CACHE, decode_part
-from pipeline.images.reading import header_of, part_sha256
-from pipeline.images.rows import parse_row
+from pipeline.images import ImageError, read_unchanged
 from pipeline.pixels import Color, Pixels, stack_widest, to_color, white_level
 from pipeline.records import ImageRecord, Reject, merged
 
-__all__ = ["CutStage", "read_unchanged"]
+__all__ = ["CutStage"]
 
 
 class CutStage:
@@ -128,51 +122,6 @@ class CutStage:
             return None
         reason = patch_within(patch, partner, limits)
         return None if reason is None else ("audit", reason)
-
-
-def read_unchanged(uri: str, sha256: str) -> Pixels:
-    """Read an image whose content is known.
-
-    Args:
-        uri: As for :func:`pipeline.images.read_pixels`.
-        sha256: What :func:`pipeline.images.read_header` said of it when it was planned.
-
-    Returns:
-        ``(H, W, C)``, read-only.
-
-    Raises:
-        ImageError: ``changed`` if the content is another one now; else as ``read_pixels``. The
-            message names the image.
-    """
-    row, part = parse_row(uri), parse_part(uri)
-    named = row or part
-    stamp = file_stamp(uri if named is None else named.path)
-
-    def make() -> Pixels:
-        if row is not None or (part is not None and part.block is not None):
-            pixels = read_pixels(uri)
-            _check_content(header_of(pixels).sha256, sha256)
-            return pixels
-        # The bytes that are hashed are the bytes that are decoded: nothing comes in between.
-        data = read_file(uri if part is None else part.path)
-        if part is not None:
-            _check_content(part_sha256(data, part), sha256)
-            return decode_part(data, part)
-        _check_content(hashlib.sha256(data).hexdigest(), sha256)
-        return decode(data)
-
-    try:
-        return CACHE.get((uri, stamp, sha256), make)
-    except ImageError as error:
-        raise error.at(display(uri)) from error.__cause__
-
-
-def _check_content(found: str, planned: str) -> None:
-    if found != planned:
-        raise ImageError(
-            "changed",
-            f"SHA-256 was {planned[:12]} when planned and is {found[:12]} now; plan again",
-        )
 
 
 def _stack(patches: list[NDArray[Any]]) -> NDArray[Any]:
