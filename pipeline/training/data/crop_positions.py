@@ -38,7 +38,7 @@ def allowed_positions(
     noisy, clean = _grey_levels(image.noisy), _grey_levels(image.clean)
     offsets = np.stack(
         [
-            _window_means(noisy[..., c] - clean[..., c], positions, patch, window)
+            _window_means(noisy[..., c] - clean[..., c], positions, patch=patch, window=window)
             for c in range(channels)
         ],
         axis=1,
@@ -59,6 +59,7 @@ def _grey_levels(pixels: Pixels) -> NDArray[np.int64] | NDArray[np.float64]:
 def _window_means(
     plane: NDArray[np.int64] | NDArray[np.float64],
     positions: NDArray[np.int32],
+    *,
     patch: int,
     window: int,
 ) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ ISO). For noisy pairs the same scene is shot twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -98,41 +98,37 @@ class SimulatedBatches:
         rng = batch_rng(self._seed, step, "devices")
         labels = [int(label) for label in rng.integers(len(self.captures), size=self._size)]
         seeds = [patch_seed(self._seed, "simulate", str(step), str(i)) for i in range(self._size)]
-        rows: list[dict[str, Tensor]] = [{} for _ in labels]
+        rows: dict[int, dict[str, Tensor]] = {}
         for device in self._devices:
             mine = [i for i, label in enumerate(labels) if self.captures[label][0] == device.camera]
             if mine:
-                self._shoot(device, clean, mine, labels, seeds, rows)
-        stacked = {name: torch.stack([row[name] for row in rows]) for name in self._names}
+                isos = tuple(self.captures[labels[i]][1] for i in mine)
+                capture = CaptureMetadata(camera=(device.camera,) * len(mine), iso=isos)
+                request = NoiseRequest.of(
+                    device.generator,
+                    clean=clean[mine],
+                    capture=capture,
+                    seeds=[seeds[i] for i in mine],
+                )
+                rows |= dict(zip(mine, self._noised(device.generator, request), strict=True))
+        stacked = {
+            name: torch.stack([rows[i][name] for i in range(self._size)]) for name in self._names
+        }
         capture = CaptureMetadata(
             camera=tuple(self.captures[label][0] for label in labels),
             iso=tuple(self.captures[label][1] for label in labels),
         )
         return TrainingBatch(capture=capture, labels=torch.tensor(labels), **stacked)
 
-    def _shoot(
-        self,
-        device: Device,
-        clean: Tensor,
-        mine: list[int],
-        labels: list[int],
-        seeds: list[int],
-        rows: list[dict[str, Tensor]],
-    ) -> None:
-        """Fill in the rows of one device."""
-        capture = CaptureMetadata(
-            camera=(device.camera,) * len(mine),
-            iso=tuple(self.captures[labels[i]][1] for i in mine),
-        )
-        request = NoiseRequest.of(
-            device.generator, clean=clean[mine], capture=capture, seeds=[seeds[i] for i in mine]
-        )
+    def _noised(
+        self, generator: NoiseGenerator, request: NoiseRequest
+    ) -> Iterator[dict[str, Tensor]]:
+        """Yield the images of each row of one device."""
         second: Tensor | None = None
         if "second" in self._names:
-            sample, second = device.generator.sample_twice(request)
+            sample, second = generator.sample_twice(request)
         else:
-            sample = device.generator.sample(request)
-        for place, row in enumerate(mine):
-            rows[row] = {"clean": sample.clean[place], "noisy": sample.noisy[place]}
-            if second is not None:
-                rows[row]["second"] = second[place]
+            sample = generator.sample(request)
+        for row in range(len(sample.noisy)):
+            images = {"clean": sample.clean[row], "noisy": sample.noisy[row]}
+            yield images if second is None else images | {"second": second[row]}

@@ -101,7 +101,7 @@ class DenoiserTask:
         batch = self._next(step)
         noisy = self._placed(image(batch, "noisy"))
         target = self._placed(image(batch, "second" if self._loss == "noise2noise" else "clean"))
-        return distance(self._estimate(self.forward, noisy), target, self._loss, self._eps)
+        return distance(self._estimate(self.forward, noisy), target, loss=self._loss, eps=self._eps)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -191,7 +191,7 @@ class DenoiserTask:
         return images.to(self._device).contiguous(memory_format=torch.channels_last)
 
 
-def distance(estimate: Tensor, target: Tensor, loss: LossName, eps: float) -> Tensor:
+def distance(estimate: Tensor, target: Tensor, *, loss: LossName, eps: float) -> Tensor:
     """Return a loss as a scalar.
 
     Args:

@@ -98,7 +98,7 @@ def _train_in(
         if not manifest.report:
             return left
         tell(style, "writing the report")
-        return replace(left, report=_page(folder, manifest, left, task)())
+        return replace(left, report=_page(folder, manifest, left=left, task=task)())
     finally:
         task.close()
 
@@ -116,6 +116,7 @@ def _each(
 def _page(
     folder: Path,
     manifest: TrainDenoiserManifest,
+    *,
     left: TrainedDenoiser | None = None,
     task: DenoiserTask | None = None,
 ) -> Callable[[], str]:

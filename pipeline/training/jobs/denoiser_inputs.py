@@ -13,6 +13,7 @@ from typing import Any
 from generators.training import DataUse
 from pipeline.canonical import sha256_of
 from pipeline.corpus.index import INDEX_NAME
+from pipeline.manifest.denoising import DenoisingData
 from pipeline.manifest.load import load_manifest
 from pipeline.manifest.models import DenoisingInput, TrainDenoiserManifest, TrainingData
 from pipeline.sources import photographs_behind, photographs_of
@@ -61,7 +62,7 @@ def open_input(number: int, manifest: TrainDenoiserManifest, crops: Crops) -> Op
     one = manifest.data.inputs[number]
     opened = {"corpus": _corpus, "pairs": _pairs, "stream": _stream}[one.kind](one, manifest, crops)
     where = f"input {number} ({one.corpus or one.stream or 'pairs'})"
-    _check_kind(where, opened.rows.domain, opened.rows.channels, manifest)
+    _check_kind(where, opened.rows, manifest.data)
     return opened
 
 
@@ -83,7 +84,7 @@ def _corpus(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
             f"{data.patch}; lower data.patch or make the corpus with larger patches."
         )
     # Here already: a corpus may be read whole in the next line.
-    _check_kind(f"corpus {one.corpus}", source.domain, source.channels, manifest)
+    _check_kind(f"corpus {one.corpus}", source, data)
     rows = PairRows(
         source,
         crops,
@@ -197,15 +198,14 @@ def _stream(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
     )
 
 
-def _check_kind(where: str, domain: str, channels: int, manifest: TrainDenoiserManifest) -> None:
+def _check_kind(where: str, images: Rows | CorpusPairs, data: DenoisingData) -> None:
     """Refuse images of another domain or number of channels than the denoiser's."""
-    data = manifest.data
     wanted = 4 if data.domain == "raw" else 1 if data.color == "grey" else 3
-    if (domain, channels) != (data.domain, wanted):
+    if (images.domain, images.channels) != (data.domain, wanted):
         raise ValueError(
-            f"{where} gives {domain} images of {channels} channels, and this denoiser is trained "
-            f"on {data.domain} images of {wanted}; set data.domain (srgb, raw) and data.color "
-            "(rgb, grey), or choose other data."
+            f"{where} gives {images.domain} images of {images.channels} channels, and this "
+            f"denoiser is trained on {data.domain} images of {wanted}; set data.domain (srgb, raw) "
+            "and data.color (rgb, grey), or choose other data."
         )
 
 

@@ -153,6 +153,7 @@ def _report(
     folder: Path,
     manifest: TrainGeneratorManifest,
     left: TrainedGenerator,
+    *,
     task: DataTask,
     style: Style,
 ) -> TrainedGenerator:

@@ -125,7 +125,7 @@ def load_images(
         raise ValueError(f"the training's sources hold no {what}; {advice}.")
     wanted = "srgb" if data.simulate else (domain or records[0].domain)
     capture = conditioned and not data.simulate and use != "clean"
-    return [_image(record, needed, wanted, color, capture=capture) for record in records]
+    return [_image(record, needed, wanted, color=color, capture=capture) for record in records]
 
 
 def pair_records(data: TrainingData) -> list[ImageRecord]:
@@ -163,7 +163,7 @@ def _offers(record: ImageRecord, needed: tuple[View, ...]) -> bool:
 
 
 def _image(
-    record: ImageRecord, needed: tuple[View, ...], wanted: str, color: Color, *, capture: bool
+    record: ImageRecord, needed: tuple[View, ...], wanted: str, *, color: Color, capture: bool
 ) -> TrainingImage:
     """Read one scene; ``capture`` says whether its camera and ISO must be known."""
     if record.domain != wanted:

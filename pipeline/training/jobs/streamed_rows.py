@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from pipeline.building.run import Prepared, inline_stages, prepare, task_for
 from pipeline.building.stages.work import CutShard
 from pipeline.manifest.models import CorpusManifest
 from pipeline.pixels import quantise, to_nhwc, to_unit_nchw
-from pipeline.training.data.pair_rows import Crops, random_crops, stacked, unlabelled
+from pipeline.training.data.pair_rows import Crops, Pair, random_crops, stacked, unlabelled
 from pipeline.training.data.shuffle_buffer import ShuffleBuffer
 
 __all__ = ["StreamedRows"]
@@ -109,17 +110,15 @@ class StreamedRows:
     def rows(self, step: int, numbers: Sequence[int]) -> TrainingBatch:
         """Return some rows of a step's batch."""
         crops = random_crops(self._crops, step)
-        found = [self._buffer.at(step * self._crops.size + number) for number in numbers]
-        made: list[tuple[NDArray[Any], NDArray[Any]] | None] = [None] * len(numbers)
-        for generator, places in self._by_generator(found).items():
-            seeds = [patch_seed(self._crops.seed, str(step), str(numbers[i])) for i in places]
-            pairs = self._shoot(self.ready.loaded[generator], [found[i] for i in places], seeds)
-            for place, pair in zip(places, pairs, strict=True):
-                made[place] = pair
-        cut = [
-            tuple(crops(image, number) for image in cast("tuple[NDArray[Any], ...]", pair))
-            for pair, number in zip(made, numbers, strict=True)
+        visits = [
+            _Visit.of(*self._buffer.at(step * self._crops.size + number)) for number in numbers
         ]
+        cut: list[tuple[NDArray[Any], ...]] = [()] * len(numbers)
+        for generator, indices in _by_generator(visits).items():
+            seeds = [patch_seed(self._crops.seed, str(step), str(numbers[i])) for i in indices]
+            noised = self._noised(self.ready.loaded[generator], [visits[i] for i in indices], seeds)
+            for i, pair in zip(indices, noised, strict=True):
+                cut[i] = tuple(crops(image, numbers[i]) for image in pair)
         names = ("noisy", "second") if self._twice else ("clean", "noisy")
         images = {name: stacked([pair[k] for pair in cut]) for k, name in enumerate(names)}
         return unlabelled(images, len(numbers))
@@ -136,31 +135,24 @@ class StreamedRows:
             )
         return cut
 
-    def _by_generator(self, found: Sequence[tuple[CutShard, int]]) -> dict[int, list[int]]:
-        groups: dict[int, list[int]] = defaultdict(list)
-        for place, (cut, row) in enumerate(found):
-            groups[int(cut.task.shard.generator[_kept(cut, row)])].append(place)
-        return groups
-
-    def _shoot(
-        self, one: LoadedGenerator, found: Sequence[tuple[CutShard, int]], seeds: Sequence[int]
-    ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    def _noised(
+        self, one: LoadedGenerator, visits: Sequence[_Visit], seeds: Sequence[int]
+    ) -> list[Pair]:
         """Return the two images of rows of one generator."""
-        first = self._sample(one, found, seeds)
+        first = self._sample(one, visits, seeds)
         noisy = self._stored(first.noisy)
         if not self._twice:
             return list(zip(self._stored(first.clean), noisy, strict=True))
-        again = self._sample(one, found, [patch_seed(seed, "second") for seed in seeds])
+        again = self._sample(one, visits, [patch_seed(seed, "second") for seed in seeds])
         return list(zip(noisy, self._stored(again.noisy), strict=True))
 
     def _sample(
-        self, one: LoadedGenerator, found: Sequence[tuple[CutShard, int]], seeds: Sequence[int]
+        self, one: LoadedGenerator, visits: Sequence[_Visit], seeds: Sequence[int]
     ) -> NoiseSample:
-        kept = [(cut, _kept(cut, row), row % len(cut.rows)) for cut, row in found]
-        records = [cut.task.records[int(cut.task.shard.image[at])] for cut, at, _ in kept]
-        clean = torch.stack([to_unit_nchw(cut.clean[row]) for cut, _, row in kept])
+        records = [v.cut.task.records[int(v.cut.task.shard.image[v.planned])] for v in visits]
+        clean = torch.stack([to_unit_nchw(v.cut.clean[v.row]) for v in visits])
         asks = "reference" in one.generator.needs
-        reference = [cut.reference[row] for cut, _, row in kept if cut.reference is not None]
+        reference = [v.cut.reference[v.row] for v in visits if v.cut.reference is not None]
         capture = CaptureMetadata.of([record.capture for record in records])
         return checked_sample(
             one.generator,
@@ -172,16 +164,40 @@ class StreamedRows:
                 reference=torch.stack([to_unit_nchw(one) for one in reference]) if asks else None,
             ),
             name=one.spec.key,
-            where=lambda i: kept[i][0].task.where(kept[i][1]),
+            where=lambda i: visits[i].cut.task.where(visits[i].planned),
         )
 
     def _stored(self, images: Tensor) -> NDArray[Any]:
         return quantise(to_nhwc(images.float()), self.ready.manifest.output.encoding)
 
 
-def _kept(cut: CutShard, row: int) -> int:
-    """Return the planned row of a visit; one that was refused gives its turn to another."""
-    return int(cut.rows[row % len(cut.rows)])
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """What a row of a step shows.
+
+    Args:
+        cut: The patches that were cut together with its own.
+        row: Its patch among those that were not refused.
+        planned: Its patch in the plan.
+    """
+
+    cut: CutShard
+    row: int
+    planned: int
+
+    @classmethod
+    def of(cls, cut: CutShard, row: int) -> _Visit:
+        """Return the visit of a planned row; one that was refused gives its turn to another."""
+        row %= len(cut.rows)
+        return cls(cut, row, int(cut.rows[row]))
+
+
+def _by_generator(visits: Sequence[_Visit]) -> dict[int, list[int]]:
+    """Return the indices of the visits that each generator puts noise on."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i, visit in enumerate(visits):
+        groups[int(visit.cut.task.shard.generator[visit.planned])].append(i)
+    return groups
 
 
 def _choose(

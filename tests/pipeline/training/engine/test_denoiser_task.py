@@ -54,7 +54,9 @@ def task(loss: LossName = "l2", **more: object) -> DenoiserTask:
 def test_losses_are_their_formulas(loss: LossName, expected: float) -> None:
     estimate = torch.tensor([0.3, 0.5, 0.1]).reshape(1, 3, 1, 1)
     target = torch.tensor([0.0, 0.5, 0.5]).reshape(1, 3, 1, 1)
-    assert float(distance(estimate, target, loss, 0.1)) == pytest.approx(expected, rel=1e-6)
+    assert float(distance(estimate, target, loss=loss, eps=0.1)) == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_noise2noise_never_looks_at_the_clean_image() -> None:
