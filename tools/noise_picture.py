@@ -22,7 +22,7 @@ from generators.naflow.sampling import NAFlowGenerator
 from generators.weights_file import find
 from pipeline.images import read_pixels
 from pipeline.manifest.models import PairsSource, Splits
-from pipeline.pictures.sample import add_noise
+from pipeline.pictures.noise import add_noise
 from pipeline.sources import scan
 
 # Scene, top, left: places with texture and flat areas, sound pairs, one camera each.

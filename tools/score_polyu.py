@@ -141,7 +141,7 @@ def floor(generator: NoiseGenerator, blocks: list[PairBlock]) -> tuple[float, fl
 
 
 def _noise(generator: NoiseGenerator, block: PairBlock, seed: int) -> np.ndarray:
-    from pipeline.pictures.sample import add_noise
+    from pipeline.pictures.noise import add_noise
 
     noisy = add_noise(generator, block.clean, seed=seed, reference=(block.clean, block.noisy))
     return noisy / 255.0 - block.clean / 255.0

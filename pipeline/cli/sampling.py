@@ -152,7 +152,7 @@ def _sample_all(
 ) -> Iterator[dict[str, str]]:
     """Yield the result of each image: where it went, or why it could not be made."""
     from pipeline.images import read_pixels
-    from pipeline.pictures.sample import add_noise
+    from pipeline.pictures.noise import add_noise
 
     for image in images:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,10 @@ __all__ = [
     "Mistake",
     "bundled_names",
     "load_manifest",
+    "load_manifest_data",
 ]
+
+_IN_MEMORY = "manifest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +80,38 @@ def load_manifest(
     Raises:
         ManifestError: With every mistake of the file and of the overrides, whatever they hold.
     """
-    environ = os.environ if environ is None else environ
     source = read_manifest_text(name_or_path)
+    environ = os.environ if environ is None else environ
     tree = read_tree(source.text, name=source.name, environ=environ)
+    return _checked(tree, source.path, overrides, environ)
+
+
+def load_manifest_data(
+    data: Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+) -> LoadedManifest:
+    """Load a manifest that is in memory already; as :func:`load_manifest`, without lines.
+
+    Args:
+        data: What the YAML file would hold; other values than JSON's are taken by their text.
+        overrides: As for :func:`load_manifest`, like the rest.
+        environ: Likewise.
+
+    Raises:
+        ManifestError: With every mistake.
+    """
+    environ = os.environ if environ is None else environ
+    # JSON is YAML, and says without doubt what is a text.
+    text = json.dumps(dict(data), default=os.fspath)
+    tree = read_tree(text, name=_IN_MEMORY, environ=environ, lines=False)
+    return _checked(tree, _IN_MEMORY, overrides, environ)
+
+
+def _checked(
+    tree: Tree, path: str, overrides: Sequence[str], environ: Mapping[str, str]
+) -> LoadedManifest:
     if tree.data is None and (tree.mistakes or tree.broken):
         raise ManifestError([*tree.mistakes, *(m for at in tree.broken.values() for m in at)])
     apply_overrides(tree, overrides, environ=environ)
@@ -87,7 +120,7 @@ def load_manifest(
         raise ManifestError(mistakes)
     return LoadedManifest(
         manifest=manifest,
-        path=source.path,
+        path=path,
         data=tree.data,
         sha256=sha256_of(tree.data),
         tree=tree,

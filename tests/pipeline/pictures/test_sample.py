@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import avg_pool2d, pad
 
 import generators
-import pipeline.pictures.sample as sample_module
+import pipeline.pictures.noise as noise_module
 from generators.base import NoiseRequest, NoiseSample
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
@@ -23,7 +23,8 @@ from pipeline.building.run import build
 from pipeline.corpus.formats import open_shard
 from pipeline.corpus.index import load_corpus
 from pipeline.manifest.models import CorpusManifest
-from pipeline.pictures.sample import MARGIN, add_noise, regenerate, tiles
+from pipeline.pictures.noise import MARGIN, add_noise, tiles
+from pipeline.pictures.sample import regenerate
 
 Make = Callable[..., CorpusManifest]
 
@@ -82,7 +83,7 @@ def test_tiled_equals_whole_for_what_is_local(
 ) -> None:
     image = picture(height, width)
     whole = add_noise(Blur(1), image, seed=0)  # type: ignore[arg-type]
-    monkeypatch.setattr(sample_module, "TILE", 32)
+    monkeypatch.setattr(noise_module, "TILE", 32)
     network = Blur(8)
     tiled = add_noise(network, image, seed=0)  # type: ignore[arg-type]
     assert tiled.shape == image.shape
@@ -97,7 +98,7 @@ def test_tiled_equals_whole_for_what_is_local(
 def test_a_formula_gets_the_picture_whole_and_its_noise_is_white_everywhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sample_module, "TILE", 32)
+    monkeypatch.setattr(noise_module, "TILE", 32)
     made = generators.create("awgn", params={"sigma": 10})
     image = np.full((101, 99, 3), 0.5, np.float32)
     noise = (add_noise(made, image, seed=3) - 0.5) * 255
@@ -144,7 +145,7 @@ def test_raw_comes_packed_at_half_the_size() -> None:
 
 
 def test_a_reference_is_cut_to_what_the_network_divides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample_module, "TILE", 32)
+    monkeypatch.setattr(noise_module, "TILE", 32)
     network = Blur(8, needs=frozenset({"reference"}))
     pair = (picture(50, 31), picture(50, 31))
     add_noise(network, picture(40, 40), seed=0, reference=pair)  # type: ignore[arg-type]
