@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from pipeline.manifest.models import (
         BenchmarkManifest,
         EvaluateManifest,
-        TrainDenoiserManifest,
         TrainGeneratorManifest,
     )
-    from pipeline.training.jobs.denoiser_card import TrainedDenoiser
-    from pipeline.training.jobs.generator_card import Trained
+    from pipeline.training.jobs.denoiser_result import TrainedDenoiser
+    from pipeline.training.jobs.generator_result import TrainedGenerator
 
 __all__ = ["benchmark", "build", "evaluate", "plan", "train"]
 
@@ -79,7 +78,7 @@ def build(
 @within_the_tree()
 def train(
     manifest: AnyManifest, *, overrides: Overrides = (), progress: Style = "quiet"
-) -> Trained | TrainedDenoiser:
+) -> TrainedGenerator | TrainedDenoiser:
     """Train a noise model or a denoiser.
 
     Args:
@@ -94,8 +93,7 @@ def train(
     if loaded.manifest.kind == "train-denoiser":
         from pipeline.training.jobs.denoiser import train_denoiser
 
-        denoiser = cast("TrainDenoiserManifest", loaded.manifest)
-        return train_denoiser(denoiser, source=loaded.path, style=progress)
+        return train_denoiser(loaded.manifest, source=loaded.path, style=progress)
     from pipeline.training.jobs.generator import train_generator
 
     generator = cast("TrainGeneratorManifest", loaded.manifest)

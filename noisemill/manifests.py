@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pipeline.errors import InputError
+from pipeline.manifest.base import Model
 from pipeline.manifest.load import LoadedManifest, load_manifest, load_manifest_data
 from pipeline.manifest.mistakes import ManifestError
-from pipeline.manifest.base import Model
 from pipeline.manifest.models import CorpusManifest
 
 __all__ = ["AnyManifest", "Overrides", "read_corpus_manifest", "read_manifest"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+import noisemill
 from pipeline.cli.output import count_of, print_json
 from pipeline.cli.sampling import parse_params
 
@@ -64,12 +65,14 @@ def denoise(
     if clean and len(clean) != len(images):
         pictures = count_of(len(images), "picture")
         raise click.UsageError(f"{pictures} and {len(clean)} --clean; give one each.")
-    from pipeline.pictures.denoise import Way, denoise_pictures, open_denoiser
+    from pipeline.pictures.denoise import Way, denoise_pictures
     from pipeline.pictures.saving import PictureFolder
 
     try:
         way = Way(ensemble=ensemble, draws=draws, tile=tile, seed=seed)  # type: ignore[arg-type]
-        made = open_denoiser(denoiser, sigma=sigma, params=parse_params(params), device=device)
+        made = noisemill.load_denoiser(
+            denoiser, sigma=sigma, params=parse_params(params), device=device
+        )
     except (FileNotFoundError, ImportError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     live = sys.stderr.isatty()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
+import noisemill
+from noisemill.manifests import read_manifest
 from pipeline.building.progress import duration
 from pipeline.cli.output import count_of, print_json, print_table, size_of
 
 if TYPE_CHECKING:
     from pipeline.building.run import Result
     from pipeline.manifest.load import LoadedManifest
-    from pipeline.manifest.models import CorpusManifest
 
 __all__ = ["plan", "run"]
 
@@ -24,13 +23,12 @@ _SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the manifest."
 )
 _ADDRESS = click.option("--address", help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
-# What does the job of each other kind: f(manifest, source=, style=) -> something with to_dict()
-# and describe(). Text, so that a command imports only what it does.
+# The face's function for each other kind of manifest; its result has to_dict() and describe().
 _JOBS = {
-    "benchmark": "pipeline.benchmark.run:run_benchmark",
-    "evaluate": "pipeline.evaluation:evaluate",
-    "train-denoiser": "pipeline.training.jobs.denoiser:train_denoiser",
-    "train-generator": "pipeline.training.jobs.generator:train_generator",
+    "benchmark": "benchmark",
+    "evaluate": "evaluate",
+    "train-denoiser": "train",
+    "train-generator": "train",
 }
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -54,19 +52,18 @@ def run(
 
     Run it again after any interruption: what is there is kept, what is missing is made.
     """
-    loaded = _load(manifest, overrides)
+    loaded = read_manifest(manifest, overrides)
     if loaded.manifest.kind != "corpus":
         _refuse_corpus_options(loaded, address=address, inline=inline, overwrite=overwrite)
         _carry_out(loaded, as_json)
         return
-    from pipeline.building.run import build
-
-    corpus = _corpus(manifest, overrides, address)
-    built = build(corpus, inline=inline, overwrite=overwrite, style=_style(as_json))
+    loaded = read_manifest(manifest, [*overrides, *_cluster(address)])
+    built = noisemill.build(loaded, inline=inline, overwrite=overwrite, progress=_style(as_json))
+    root = loaded.manifest.output.path
     if as_json:
-        print_json(_summary(built, corpus.output.path))
+        print_json(_summary(built, root))
     else:
-        _print_result(built, corpus.output.path)
+        _print_result(built, root)
 
 
 @click.command(short_help="Say what a run would do and cost.")
@@ -79,53 +76,22 @@ def plan(manifest: str, overrides: tuple[str, ...], address: str | None, as_json
 
     Nothing is written. The time is measured on one batch of each generator on this machine.
     """
-    loaded = _load(manifest, overrides)
+    loaded = read_manifest(manifest, overrides)
     if loaded.manifest.kind != "corpus":
         raise click.UsageError(
             f"plan is for corpora; {manifest} is of kind {loaded.manifest.kind}."
         )
-    from pipeline.building.estimate import estimate
-
-    found = estimate(_corpus(manifest, overrides, address))
+    estimate = noisemill.plan(manifest, overrides=[*overrides, *_cluster(address)])
     if as_json:
-        print_json(found.to_dict())
+        print_json(estimate.to_dict())
         return
-    print_table(["", ""], found.rows(), title=f"Plan of {loaded.manifest.name}")
-    for line in found.notes:
+    print_table(["", ""], estimate.rows(), title=f"Plan of {loaded.manifest.name}")
+    for line in estimate.notes:
         click.echo(line)
 
 
-def _load(name: str, overrides: Sequence[str]) -> LoadedManifest:
-    from pipeline.manifest.load import load_manifest
-
-    return load_manifest(name, overrides=overrides)
-
-
-def _corpus(name: str, overrides: Sequence[str], address: str | None) -> CorpusManifest:
-    """Return a corpus manifest whose generators can be made.
-
-    Raises:
-        ManifestError: With the line of each generator that cannot.
-    """
-    from pipeline.building.recipe import load_generators
-    from pipeline.manifest.mistakes import ManifestError
-
-    cluster = [] if address is None else [f"resources.address={address}"]
-    loaded = _load(name, [*overrides, *cluster])
-    manifest = loaded.manifest
-    if manifest.kind != "corpus":
-        raise TypeError(f"{name} is of kind {manifest.kind}; expected corpus.")
-    mistakes = []
-    for number, spec in enumerate(manifest.generators):
-        try:
-            load_generators([spec], precision=manifest.resources.precision)
-        except (ValueError, TypeError, OSError) as error:
-            about_weights = "weights" in str(error) and "weights know" not in str(error)
-            key = "weights" if about_weights else "params"
-            mistakes.append(loaded.mistake("generators", number, key, found=str(error)))
-    if mistakes:
-        raise ManifestError(mistakes)
-    return manifest
+def _cluster(address: str | None) -> list[str]:
+    return [] if address is None else [f"resources.address={address}"]
 
 
 def _refuse_corpus_options(
@@ -142,9 +108,8 @@ def _refuse_corpus_options(
 
 def _carry_out(loaded: LoadedManifest, as_json: bool) -> None:
     """Do the job of a manifest that is no corpus, and print what it says of itself."""
-    module, _, name = _JOBS[loaded.manifest.kind].partition(":")
-    job = getattr(import_module(module), name)
-    result = job(loaded.manifest, source=loaded.path, style=_style(as_json))
+    job = getattr(noisemill, _JOBS[loaded.manifest.kind])
+    result = job(loaded, progress=_style(as_json))
     if as_json:
         print_json(result.to_dict())
     else:

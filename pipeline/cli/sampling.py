@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
+import noisemill
 from pipeline.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -102,24 +103,17 @@ def _weights(generator: str, named: str | None, given: Mapping[str, Any]) -> Cho
 
 
 def _make(
-    name: str, weights: ChosenWeights | None, values: dict[str, Any], given: Mapping[str, object]
+    name: str, weights: ChosenWeights | None, values: dict[str, Any], given: Mapping[str, Any]
 ) -> NoiseGenerator:
-    """Make the generator; the shot goes into parameters of that name, where it has them."""
-    import generators
-    from generators.weights_file import find
-
-    values = dict(values)
     try:
-        if name == "naflow" and "sampling" not in values:
-            named = given["camera"] is not None or given["iso"] is not None
-            values["sampling"] = (
-                "noise-aware" if given["reference"] else "label" if named else "random"
-            )
-        for key in ("camera", "iso"):
-            if given[key] is not None and generators.has_parameter(name, key):
-                values.setdefault(key, given[key])
-        path = None if weights is None else find(weights.name)
-        return generators.create(name, params=values, weights=path)
+        return noisemill.load_generator(
+            name,
+            weights=None if weights is None else weights.name,
+            params=values,
+            camera=given["camera"],
+            iso=given["iso"],
+            reference=given["reference"] is not None,
+        )
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from error
 
