@@ -1,15 +1,12 @@
 """Every flow layer keeps the contract of a bijection, and every check of the contract can fail.
 
-Log-determinants are compared with the Jacobian that autograd finds, in float64, never with the
-layer's own other direction alone. A new layer joins by one :class:`Case`.
+A new layer joins by one :class:`Case`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -36,8 +33,8 @@ from generators.glow.network import Glow, GlowConfig
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
-
-ROWS = 2
+from noisemill.testing.bijections import CHECKS, images, layer_of
+from noisemill.testing.bijections import BijectionCase as Case
 
 
 class Chain(Bijection):
@@ -171,21 +168,6 @@ def labels_in(context: Tensor) -> Labels:
     return Labels((context[:, 0, 0, 0] > 0.5).long(), (context[:, 1, 0, 0] > 0.5).long())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A layer and the images it takes.
-
-    Args:
-        make: Makes the layer, always with the same weights.
-        shapes: (C, H, W) of data, square and not.
-        beside: Parameters outside the map: those of the latent's density, and unused ones.
-    """
-
-    make: Callable[[], Bijection]
-    shapes: tuple[tuple[int, int, int], ...] = ((3, 4, 4), (3, 2, 6), (3, 5, 3))
-    beside: tuple[str, ...] = ()
-
-
 def flow_case(levels: int, models: str) -> Case:
     side = max(4, 2**levels)
     return Case(
@@ -250,117 +232,6 @@ CASES = {
         for levels in (1, 2, 3)
         for models in ("noisy", "noise")
     },
-}
-
-
-def layer_of(case: Case) -> Bijection:
-    """Return the layer in float64, every parameter moved so that nothing is an identity."""
-    layer = case.make().double()
-    rng = np.random.default_rng(3)
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            # As much to each output, however many inputs: else large matrices come out singular.
-            inputs = parameter.numel() // (len(parameter) if parameter.ndim else 1)
-            size = 0.1 / max(1, inputs) ** 0.5
-            parameter.add_(torch.from_numpy(rng.normal(0, size, parameter.shape)))
-    return layer
-
-
-def images(shape: tuple[int, int, int], *, rows: int = ROWS) -> tuple[Tensor, Tensor]:
-    """Return data and the context beside it."""
-    rng = np.random.default_rng(4)
-    x = rng.normal(0, 0.5, (rows, *shape))
-    context = rng.uniform(0, 1, (rows, 3, *shape[1:]))
-    return torch.from_numpy(x), torch.from_numpy(context)
-
-
-def log_abs_det(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return log|det| of a function of one row's Jacobian."""
-    jacobian = torch.autograd.functional.jacobian(function, x, vectorize=True)
-    return torch.linalg.slogdet(jacobian.reshape(x.numel(), x.numel())).logabsdet
-
-
-def check_each_direction_undoes_the_other(case: Case) -> None:
-    layer = layer_of(case)
-    for shape in case.shapes:
-        x, context = images(shape)
-        z, ladj = layer(x, context)
-        again, back = layer.inverse(z, context)
-        torch.testing.assert_close(again, x, atol=1e-8, rtol=1e-8)
-        torch.testing.assert_close(back, -ladj, atol=1e-8, rtol=1e-8)
-        # From latents of its own choice, too: not only those that data reach.
-        drawn = torch.from_numpy(np.random.default_rng(5).normal(size=z.shape))
-        data, _ = layer.inverse(drawn, context)
-        torch.testing.assert_close(layer(data, context)[0], drawn, atol=1e-7, rtol=1e-7)
-
-
-def check_log_determinant_is_that_of_the_jacobian(case: Case) -> None:
-    layer = layer_of(case)
-    for number, shape in enumerate(case.shapes):
-        x, context = images(shape)
-        ladj, row = layer(x, context)[1], number % ROWS  # a Jacobian is dear: one row a shape
-        one = slice(row, row + 1)
-        truth = log_abs_det(lambda v, c=context[one]: layer(v, c)[0], x[one])
-        torch.testing.assert_close(ladj[row], truth, atol=1e-7, rtol=1e-7)
-
-
-def check_inverse_log_determinant_is_that_of_its_jacobian(case: Case) -> None:
-    layer = layer_of(case)
-    x, context = images(case.shapes[-1])
-    z = layer(x, context)[0].detach()
-    back = layer.inverse(z, context)[1]
-    truth = log_abs_det(lambda v: layer.inverse(v, context[1:])[0], z[1:])
-    torch.testing.assert_close(back[1], truth, atol=1e-6, rtol=1e-6)
-
-
-def check_rows_are_free_of_each_other(case: Case) -> None:
-    layer = layer_of(case)
-    x, context = images(case.shapes[0], rows=3)
-    z, ladj = layer(x, context)
-    data, back = layer.inverse(z, context)
-    assert ladj.shape == back.shape == (3,)
-    for row in range(3):
-        one = slice(row, row + 1)
-        torch.testing.assert_close(layer(x[one], context[one]), (z[one], ladj[one]))
-        torch.testing.assert_close(layer.inverse(z[one], context[one]), (data[one], back[one]))
-
-
-def check_gradient_reaches_every_parameter(case: Case) -> None:
-    layer = layer_of(case)
-    x, context = images(case.shapes[-1])
-    z, ladj = layer(x.requires_grad_(), context)
-    (z.square().sum() + ladj.sum()).backward()
-    for name, parameter in layer.named_parameters():
-        if name.startswith(case.beside) and case.beside:
-            continue
-        assert parameter.grad is not None, f"{name} has no gradient"
-        assert bool((parameter.grad != 0).any()), f"the gradient of {name} is 0"
-
-
-def check_saved_weights_make_the_same_layer(case: Case) -> None:
-    layer = layer_of(case)
-    other = case.make().double()
-    other.load_state_dict(layer.state_dict(), strict=True)
-    x, context = images(case.shapes[0])
-    assert all(map(torch.equal, layer(x, context), other(x, context)))
-
-
-def check_arguments_are_not_written_to(case: Case) -> None:
-    layer = layer_of(case)
-    x, context = images(case.shapes[0])
-    kept = x.clone(), context.clone()
-    z, _ = layer(x, context)
-    latent = z.clone()
-    layer.inverse(z, context)
-    assert torch.equal(z, latent)
-    assert torch.equal(x, kept[0])
-    assert torch.equal(context, kept[1])
-
-
-CHECKS: dict[str, Callable[[Case], None]] = {
-    name.removeprefix("check_"): check
-    for name, check in sorted(globals().items())
-    if name.startswith("check_")
 }
 
 

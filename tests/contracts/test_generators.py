@@ -11,7 +11,7 @@ import torch
 import generators
 from generators.base import NoiseGenerator, NoiseRequest, NoiseSample
 from generators.on_raw import OnRaw
-from tests.contracts.generator import CHECKS, GeneratorCase
+from noisemill.testing.generators import CHECKS, GeneratorCase
 
 
 def case(name: str, params: Mapping[str, Any], **rest: Any) -> GeneratorCase:

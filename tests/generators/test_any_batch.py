@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import generators
-from tests.contracts.generator import GeneratorCase, make_request, take_rows
+from noisemill.testing.generators import GeneratorCase, make_request, take_rows
 
 PARAMETRIC: dict[str, dict[str, Any]] = {
     "awgn": {"sigma": [5, 25]},

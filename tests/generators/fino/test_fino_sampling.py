@@ -19,7 +19,7 @@ from generators.fino.network import Codes, Fino, FinoConfig
 from generators.fino.sampling import FINOGenerator
 from generators.seeds import standard_normal, uniform
 from generators.weights_file import save_weights
-from tests.contracts.generator import CHECKS, GeneratorCase
+from noisemill.testing.generators import CHECKS, GeneratorCase
 
 
 def haar_only() -> Fino:

@@ -18,7 +18,7 @@ from generators.capture import CaptureMetadata
 from generators.flow_srgb.network import FlowSRGB, FlowSRGBConfig
 from generators.flow_srgb.sampling import FlowSRGBGenerator
 from generators.weights_file import save_weights
-from tests.contracts.generator import CHECKS, GeneratorCase
+from noisemill.testing.generators import CHECKS, GeneratorCase
 
 KNOWN = ("G4_00100", "S6_00100", "S6_00800")
 LEVELS = {("S6", 100): 0.01, ("S6", 800): 0.04, ("G4", 100): 0.02}

@@ -19,7 +19,7 @@ from generators.invdn.sampling import InvDNGenerator
 from generators.invdn.weights import InvDNWeights, load_invdn
 from generators.seeds import standard_normal, uniform
 from generators.weights_file import save_weights
-from tests.contracts.generator import CHECKS, GeneratorCase
+from noisemill.testing.generators import CHECKS, GeneratorCase
 
 NAMES = ("S6_00800", "Nikon D800_06400")
 CONFIG = InvDNConfig(blocks=(1, 2), hidden=4, start="random", seed=2)

@@ -20,7 +20,7 @@ from generators.naflow.network import NAFlow
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import standard_normal
 from generators.weights_file import bundled, save_weights
-from tests.contracts.generator import CHECKS, GeneratorCase
+from noisemill.testing.generators import CHECKS, GeneratorCase
 
 NAMES = ("S6_00400", "S6_00800", "Nikon D800_06400")
 

@@ -23,7 +23,7 @@ from generators.noise_model import NoiseModel
 from generators.seeds import standard_normal, uniform
 from generators.training import TrainingBatch, TrainingSetup
 from generators.weights_file import save_weights
-from tests.contracts.generator import CHECKS, GeneratorCase
+from noisemill.testing.generators import CHECKS, GeneratorCase
 
 LEVELS = {"S6_00100": NoiseLevel(4e-4, 2e-6), "S6_00800": NoiseLevel(3e-3, 6e-5)}
 CAPTURES = (("S6", 100), ("S6", 800))

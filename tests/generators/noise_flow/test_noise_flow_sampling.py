@@ -19,7 +19,7 @@ from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.sampling import NoiseFlowGenerator
 from generators.seeds import standard_normal
 from generators.weights_file import save_weights
-from tests.contracts.generator import CHECKS, GeneratorCase
+from noisemill.testing.generators import CHECKS, GeneratorCase
 
 
 def make_model(**values: object) -> NoiseFlow:

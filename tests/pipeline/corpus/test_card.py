@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
+from noisemill.testing.rows import make_rows
 from pipeline.corpus.card import write_card
 from pipeline.corpus.index import INDEX_NAME
-from tests.contracts.corpora import make_rows, write_corpus
+from tests.contracts.corpora import write_corpus
 
 
 def card(root: Path, **rows: Any) -> tuple[dict[str, Any], str]:

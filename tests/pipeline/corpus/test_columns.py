@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from noisemill.testing.rows import make_rows
 from pipeline.corpus.columns import COLUMNS, ShardRows, noise_std
-from tests.contracts.corpora import make_rows
 
 
 def changed(**columns: Any) -> ShardRows:

@@ -13,8 +13,9 @@ import torch
 from torch.utils.data import DataLoader
 
 import pipeline.corpus.reader
+from noisemill.testing.rows import GENERATORS, make_rows
 from pipeline.corpus.dataset import CorpusDataset
-from tests.contracts.corpora import GENERATORS, make_rows, write_corpus
+from tests.contracts.corpora import write_corpus
 
 # Python 3.12 warns at any fork of a process with threads; forking workers is what is tested.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from noisemill.testing.rows import make_rows
 from pipeline.corpus.inspect import GAIN, draw_gallery, summarise
 from pipeline.storage import read_bytes
-from tests.contracts.corpora import make_rows, write_corpus
+from tests.contracts.corpora import write_corpus
 
 
 def test_counts_agree_with_the_rows(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 import pipeline.corpus.reader
+from noisemill.testing.rows import GENERATORS, make_rows
 from pipeline.corpus.columns import COLUMNS
 from pipeline.corpus.damage import damage
 from pipeline.corpus.reader import CorpusReader, open_corpus, preferred_file
 from pipeline.corpus.verify import verify
 from pipeline.storage import DatasetError
-from tests.contracts.corpora import GENERATORS, make_rows, write_corpus
+from tests.contracts.corpora import write_corpus
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from noisemill.testing.rows import make_rows, options
 from pipeline.corpus.columns import ShardRows
 from pipeline.corpus.formats import ShardName, sink
 from pipeline.corpus.index import CorpusIndex, write_index
@@ -17,7 +18,7 @@ from pipeline.corpus.shard_records import ShardRecord
 from pipeline.corpus.verify import verify
 from pipeline.kinds import FORMATS
 from pipeline.storage import publish
-from tests.contracts.corpora import make_index, make_rows, options, write_corpus
+from tests.contracts.corpora import make_index, write_corpus
 
 
 @pytest.mark.parametrize("deep", [False, True])

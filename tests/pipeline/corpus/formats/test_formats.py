@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.corpus.formats import ShardName, open_shard, sink
-from pipeline.corpus.formats.hdf5 import Hdf5Sink
-from pipeline.corpus.formats.parquet import ParquetSink
-from pipeline.kinds import FORMATS
-from pipeline.storage import DatasetError, StorageError, list_files
-from tests.contracts.corpora import make_rows, options
-from tests.contracts.sink import (
+from noisemill.testing.formats import (
     CHECKS,
     ENCODINGS,
     NAME,
     colours_keep_their_order,
     reads_back_what_was_written,
 )
+from noisemill.testing.rows import make_rows, options
+from pipeline.corpus.formats import ShardName, open_shard, sink
+from pipeline.corpus.formats.hdf5 import Hdf5Sink
+from pipeline.corpus.formats.parquet import ParquetSink
+from pipeline.kinds import FORMATS
+from pipeline.storage import DatasetError, StorageError, list_files
 
 
 @pytest.mark.parametrize("format", FORMATS.names())

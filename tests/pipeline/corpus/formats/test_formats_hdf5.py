@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
+from noisemill.testing.formats import NAME
+from noisemill.testing.rows import make_rows, options
 from pipeline.corpus.columns import COLUMNS
 from pipeline.corpus.formats import FileRecord, open_shard, sink
-from tests.contracts.corpora import make_rows, options
-from tests.contracts.sink import NAME
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from noisemill.testing.formats import NAME
+from noisemill.testing.rows import make_rows, options
 from pipeline.corpus.formats import sink
-from tests.contracts.corpora import make_rows, options
-from tests.contracts.sink import NAME
 
 
 def written(tmp_path: Path, **rows: Any) -> Path:

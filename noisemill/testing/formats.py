@@ -1,7 +1,15 @@
-"""What every sink must do; each check takes a sink and an empty root, and fails by assertion."""
+"""What every shard format must do; each check takes a writer and an empty folder.
+
+    class TestMyFormat(FormatContract):
+        def make(self) -> Sink:
+            return MySink(options())
+
+The format must be registered (``noisemill.formats``): files are read back by their format's name.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,21 +17,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from noisemill.testing.rows import make_rows, options
 from pipeline.corpus.columns import COLUMNS, ShardRows
 from pipeline.corpus.formats import ShardName, Sink, open_shard
 from pipeline.storage import list_files, read_bytes, sha256_bytes
-from tests.contracts.corpora import make_rows, options
+
+__all__ = ["CHECKS", "ENCODINGS", "NAME", "FormatContract"]
 
 NAME = ShardName(split="train", index=3, count=12)
 ENCODINGS = [("uint8", 3), ("uint8", 1), ("uint8", 4), ("uint16", 3), ("uint16", 4), ("float32", 3)]
-PROJECT = Path(__file__).parents[2]
 # Writes the shard of make_rows() in a fresh process; "killed" dies as the bytes reach the disk.
 WRITER = """
 import os, signal, sys
 from pipeline.corpus.formats import sink
-from tests.contracts.corpora import make_rows, options
-from tests.contracts.sink import NAME
+from noisemill.testing.formats import NAME
+from noisemill.testing.rows import make_rows, options
 if sys.argv[3] == "killed":
     os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
 print(sink(sys.argv[1], options()).write(sys.argv[2], NAME, make_rows()).sha256)
@@ -124,8 +134,20 @@ def run_writer(format: str, root: str, how: str) -> subprocess.CompletedProcess[
     time.sleep(1.01 - time.time() % 1 if how == "whole" else 0)
     return subprocess.run(
         [sys.executable, "-c", WRITER, format, root, how],
-        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=100,
     )
+
+
+class FormatContract:
+    """The contract as tests; derive, call it ``Test...``, and say how the writer is made."""
+
+    def make(self) -> Sink:
+        """Return a writer."""
+        raise NotImplementedError("a FormatContract needs make(), which returns a writer.")
+
+    @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+    def test_contract(self, check: Callable[[Sink, str], None], tmp_path: Path) -> None:
+        check(self.make(), str(tmp_path))

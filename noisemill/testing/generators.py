@@ -1,7 +1,10 @@
 """The contract of a noise generator, as checks that any implementation can be put through.
 
-A new generator joins by one :class:`GeneratorCase` in ``test_generators.py``. Each check raises
-``AssertionError`` with what it found; ``test_generators.py`` also shows that each one can fail.
+    class TestMyNoise(GeneratorContract):
+        def case(self) -> GeneratorCase:
+            return GeneratorCase(make=lambda: MyNoise(sigma=25))
+
+Each check raises ``AssertionError`` with what is wrong.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from generators.capture import COLUMNS, CaptureMetadata
 __all__ = [
     "CHECKS",
     "GeneratorCase",
+    "GeneratorContract",
     "make_request",
     "take_rows",
 ]
@@ -230,3 +234,15 @@ def assert_rows_agree(
         )
     if one.params:
         assert one.params[row] == other.params[place], "params of a row change with its batch"
+
+
+class GeneratorContract:
+    """The contract as tests; derive, call it ``Test...``, and say what the case is."""
+
+    def case(self) -> GeneratorCase:
+        """Return the generator and what it can be asked."""
+        raise NotImplementedError("a GeneratorContract needs case(), which returns a case.")
+
+    @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+    def test_contract(self, check: Callable[[GeneratorCase], None]) -> None:
+        check(self.case())
