@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.contracts.sink import CHECKS
 
 from generators import registry
 from pipeline.building.estimate import estimate
@@ -24,7 +25,6 @@ from pipeline.images import read_pixels
 from pipeline.manifest.models import CorpusManifest
 from pipeline.manifest.schema import json_schema
 from tests.contracts.corpora import options
-from tests.contracts.sink import CHECKS
 
 Make = Callable[..., CorpusManifest]
 # The others write in a fresh process, which knows only what is installed.
