@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,31 +110,28 @@ class Faulty(ImagesSource):
 
 class SaysAnotherHeight(Faulty):
     def broken(self, scan: Scan) -> Scan:
-        import dataclasses
-
         return Scan([dataclasses.replace(r, height=31) for r in scan.records], scan.rejects)
 
 
 class FollowsTheDirectory(Faulty):
     def broken(self, scan: Scan) -> Scan:
-        import os
-
         order = [entry.name for entry in os.scandir(self.path)]
         return Scan(sorted(scan.records, key=lambda r: order.index(Path(r.uri).name)), scan.rejects)
 
 
 class NamesById(Faulty):
     def broken(self, scan: Scan) -> Scan:
-        import dataclasses
-
         ids = [(r, f"{Path(r.uri).name:-<32}") for r in scan.records]
         return Scan([dataclasses.replace(r, image_id=i) for r, i in ids], scan.rejects)
 
 
+class HasNoScene(Faulty):
+    def broken(self, scan: Scan) -> Scan:
+        return Scan([dataclasses.replace(r, scene="") for r in scan.records], scan.rejects)
+
+
 class SplitsByFolder(Faulty):
     def broken(self, scan: Scan) -> Scan:
-        import dataclasses
-
         split = "val" if self.path.endswith("two") else "train"
         return Scan([dataclasses.replace(r, split=split) for r in scan.records], scan.rejects)
 
@@ -144,7 +143,7 @@ class GivesNoReason(Faulty):
 
 FAULTS: list[tuple[type[Faulty], str]] = [
     (SaysAnotherHeight, "records_equal_what_is_read"),
-    (NamesById, "records_are_complete"),
+    (HasNoScene, "records_are_complete"),
     (FollowsTheDirectory, "the_order_of_the_directory_does_not_matter"),
     (NamesById, "renames_change_no_id_and_no_pixels"),
     (SplitsByFolder, "another_folder_gives_the_same_ids_and_splits"),

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.contracts.sink import CHECKS
 
 from generators import registry
+from noisemill.testing.formats import CHECKS
 from pipeline.building.estimate import estimate
 from pipeline.building.run import build
 from pipeline.corpus.card import CARD_NAME
