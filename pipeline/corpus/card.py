@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.corpus.columns import COLUMNS
+from pipeline.corpus.columns import known_columns
 from pipeline.corpus.formats import format_of
 from pipeline.corpus.index import INDEX_NAME, CorpusIndex
 from pipeline.corpus.inspect import Summary, summarise_index
@@ -66,11 +66,14 @@ def render_card(index: CorpusIndex, summary: Summary) -> str:
         "## Generators",
         _generators(index, summary),
         "## Cameras and ISO",
-        _shots(summary),
+        _captures(summary),
         "## Columns",
         _table(
             ("column", "type", "meaning"),
-            [(f"`{name}`", column.kind, column.doc) for name, column in COLUMNS.items()],
+            [
+                (f"`{name}`", column.kind, column.doc)
+                for name, column in known_columns(summary.further).items()
+            ],
         ),
         "## Sources and licences",
         _licences(index),
@@ -165,7 +168,7 @@ def _generators(index: CorpusIndex, summary: Summary) -> str:
     return f"{_table(heads, rows)}\n\n{note}"
 
 
-def _shots(summary: Summary) -> str:
+def _captures(summary: Summary) -> str:
     rows = [
         (camera, "unknown" if iso is None else iso, f"{pairs:,}")
         for (camera, iso), pairs in summary.captures.items()

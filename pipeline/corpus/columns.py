@@ -7,7 +7,7 @@ quantisation: uint8 in 0..255, uint16 in 0..65535 or float32 with the white leve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +17,16 @@ from generators.capture import COLUMNS as CAPTURE_COLUMNS
 from generators.capture import capture_column
 from pipeline.pixels import SampleType, sample_type, white_level
 
-__all__ = ["COLUMNS", "Column", "ColumnKind", "ShardRows", "Values", "column_of", "noise_std"]
+__all__ = [
+    "COLUMNS",
+    "Column",
+    "ColumnKind",
+    "ShardRows",
+    "Values",
+    "column_of",
+    "known_columns",
+    "noise_std",
+]
 
 ColumnKind = Literal["string", "int32", "uint64", "float32"]
 Values = Sequence[Any] | np.ndarray
@@ -76,6 +85,11 @@ def column_of(name: str) -> Column:
         return COLUMNS[name]
     known = capture_column(name)
     return Column(kind=known.kind, doc=known.doc, nullable=True)
+
+
+def known_columns(further: Iterable[str]) -> dict[str, Column]:
+    """Return :data:`COLUMNS`, and those of some further columns that are known here."""
+    return {**COLUMNS, **{name: column_of(name) for name in further if name in CAPTURE_COLUMNS}}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

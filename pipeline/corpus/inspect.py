@@ -58,6 +58,7 @@ class Summary:
         splits: Pairs of each split.
         generators: Pairs of each generator, by key.
         captures: Pairs of each camera and ISO, ``"unknown"`` where not known.
+        further: Columns of capture metadata beside camera and ISO.
         noise: Noise levels of each generator.
         image: ``(height, width)`` of the images, pixels, with their number of pairs.
         bytes: Bytes of each format's files.
@@ -70,6 +71,7 @@ class Summary:
     splits: Mapping[str, int]
     generators: Mapping[str, int]
     captures: Mapping[tuple[str, int | None], int]
+    further: Sequence[str]
     noise: Mapping[str, NoiseLevels]
     image: Mapping[tuple[int, int], int]
     bytes: Mapping[str, int]
@@ -88,6 +90,7 @@ class Summary:
                 {"camera": camera, "iso": iso, "rows": rows}
                 for (camera, iso), rows in self.captures.items()
             ],
+            **({"further": list(self.further)} if self.further else {}),
             "noise": {key: asdict(levels) for key, levels in self.noise.items()},
             "images": [
                 {"height": height, "width": width, "rows": rows}
@@ -112,9 +115,11 @@ def summarise_index(root: str, index: CorpusIndex) -> Summary:
     captures: Counter[tuple[str, int | None]] = Counter()
     sizes: Counter[tuple[int, int]] = Counter()
     levels: dict[str, list[float]] = {}
+    further: set[str] = set()
     for _, shard in CorpusReader(root, index).shards():
         columns = shard.columns(["generator", "camera", "iso", "height", "width", "noise_std"])
         generators.update(columns["generator"])
+        further.update(shard.further)
         cameras = [camera or _UNKNOWN for camera in columns["camera"]]
         captures.update(zip(cameras, columns["iso"], strict=True))
         sizes.update(zip(columns["height"], columns["width"], strict=True))
@@ -127,6 +132,7 @@ def summarise_index(root: str, index: CorpusIndex) -> Summary:
         splits=index.splits,
         generators=dict(sorted(generators.items())),
         captures=dict(sorted(captures.items(), key=lambda item: (item[0][0], item[0][1] or 0))),
+        further=sorted(further),
         noise={key: _levels(values) for key, values in sorted(levels.items())},
         image=dict(sorted(sizes.items())),
         bytes={

@@ -80,6 +80,7 @@ def test_a_column_and_a_generator_that_needs_it_need_no_file_of_ours(manifest: M
     run(corpus)
     root = corpus.output.path
     assert verify(root, deep=True).problems == []
+    assert "| `focal_length` | float32 | Focal length. |" in (Path(root) / "README.md").read_text()
     for format in ("hdf5", "parquet"):
         rows = list(CorpusDataset(root, format=format))
         assert {(row["camera"], row["focal_length"]) for row in rows} == {("A", 50.0), ("", 200.0)}
