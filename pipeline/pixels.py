@@ -30,9 +30,11 @@ __all__ = [
     "sample_type",
     "stack_widest",
     "to_color",
+    "to_grey_levels",
     "to_nchw",
     "to_nhwc",
     "to_unit",
+    "to_unit64",
     "to_unit_nchw",
     "white_level",
 ]
@@ -85,6 +87,15 @@ def to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
     if pixels.dtype == np.float32:
         return pixels
     return pixels.astype(np.float32) / np.float32(white_level(pixels.dtype))
+
+
+def to_unit64(pixels: NDArray[Any]) -> NDArray[np.float64]:
+    """Scale stored samples to float64 with the white level at 1, for sums and differences.
+
+    Raises:
+        TypeError: If pixels are never stored in this type.
+    """
+    return pixels.astype(np.float64) / white_level(pixels.dtype)
 
 
 def quantise(image: NDArray[np.float32], encoding: SampleType) -> NDArray[Any]:
@@ -146,6 +157,14 @@ def to_nchw(pixels: NDArray[Any]) -> Tensor:
 def to_nhwc(images: Tensor) -> NDArray[Any]:
     """Return an NCHW tensor, on any device, as contiguous NHWC pixels of the same type."""
     return np.ascontiguousarray(images.detach().movedim(-3, -1).cpu().numpy())
+
+
+def to_grey_levels(images: Tensor) -> NDArray[np.float64]:
+    """Return NCHW floats as NHWC grey levels, float64: the whole numbers that 8 bits keep.
+
+    Rounded from the exact product, which float32 cannot hold; ties to even.
+    """
+    return to_nhwc((images.detach().clamp(0.0, 1.0).double() * 255.0).round())
 
 
 def to_unit_nchw(pixels: NDArray[Any]) -> Tensor:

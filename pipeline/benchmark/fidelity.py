@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.benchmark.patches import Place
 from pipeline.measure.metrics import AkldMetric, KldConvention, KldMetric
 from pipeline.measure.noise_score import score_noise
-from pipeline.pixels import white_level
+from pipeline.pixels import to_unit64
 
 __all__ = ["Fidelity", "measure_fidelity"]
 
@@ -66,7 +66,7 @@ def measure_fidelity(real: Sequence[Place], fake: Mapping[str, Place]) -> Fideli
         score_noise(
             [other.noise],
             real=place.noise,
-            clean=other.clean.astype(np.float64) / white_level(other.clean.dtype),
+            clean=to_unit64(other.clean),
             metrics=[kld, akld],
         )
         for place, other in pairs

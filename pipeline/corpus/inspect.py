@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.corpus.index import CorpusIndex, load_corpus
 from pipeline.corpus.reader import CorpusReader, open_corpus
-from pipeline.pixels import white_level
+from pipeline.pixels import to_unit64
 from pipeline.storage import is_remote, publish
 
 __all__ = ["GAIN", "NoiseLevels", "Summary", "draw_gallery", "summarise", "summarise_index"]
@@ -226,8 +226,7 @@ def _line(reader: CorpusReader, candidates: Sequence[_Candidate]) -> tuple[str, 
     pairs = []
     for file, row, values in _spread(candidates, _CANDIDATES):
         clean, noisy = reader.shard(file).pair(row)
-        white = white_level(clean.dtype)
-        pairs.append((clean.astype(np.float64) / white, noisy.astype(np.float64) / white, values))
+        pairs.append((to_unit64(clean), to_unit64(noisy), values))
     clean, noisy, values = max(pairs, key=lambda pair: float(pair[0].std()))
     amplified = 0.5 + GAIN * (noisy - clean)
     camera = values["camera"] or "camera unknown"

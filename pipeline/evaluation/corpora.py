@@ -26,8 +26,8 @@ from pipeline.manifest.evaluation import CorpusSubject, EvaluationData, Evaluati
 from pipeline.manifest.models import CorpusManifest, Splits
 from pipeline.measure.blocks import grid_blocks
 from pipeline.measure.metrics import Cell
-from pipeline.measure.metrics.base import Array, Floats
-from pipeline.pixels import white_level
+from pipeline.measure.metrics.base import Floats
+from pipeline.pixels import to_unit64
 from pipeline.records import ImageRecord
 from pipeline.sources import scan
 
@@ -42,7 +42,6 @@ __all__ = [
     "own_partners",
     "pairs_of",
     "told",
-    "unit",
 ]
 
 _KEYS = ("source_id", "crop_y", "crop_x", "generator", "camera", "iso", "scene")
@@ -151,7 +150,7 @@ class CorpusMeasure:
             # By photograph, so that each is decoded once.
             for row in sorted(mine, key=lambda i: (columns["source_id"][i], i)):
                 values = {name: columns[name][row] for name in _KEYS}
-                clean, noisy = (unit(np.asarray(image)) for image in shard.pair(row))
+                clean, noisy = (to_unit64(np.asarray(image)) for image in shard.pair(row))
                 real = self._real(values, clean.shape)
                 measure.add(
                     sums,
@@ -175,7 +174,7 @@ class CorpusMeasure:
         views = record.views()
         clean, noisy = (read_unchanged(*views[view])[place] for view in ("clean", "noisy"))
         # A grey or raw corpus of colour photographs has no real partner of its own kind.
-        return (unit(clean), unit(noisy)) if clean.shape == noisy.shape == shape else None
+        return (to_unit64(clean), to_unit64(noisy)) if clean.shape == noisy.shape == shape else None
 
 
 @dataclass(frozen=True)
@@ -201,8 +200,8 @@ class PairMeasure:
         cell = cell_of("real", record.camera, record.iso, record.scene)
         for y, x in grid_blocks(clean.shape[0], clean.shape[1], self.block, self.grid):
             place = (slice(y, y + self.block), slice(x, x + self.block))
-            base = unit(clean[place])
-            measure.add_real(sums, cell, clean=base, real=unit(noisy[place]) - base)
+            base = to_unit64(clean[place])
+            measure.add_real(sums, cell, clean=base, real=to_unit64(noisy[place]) - base)
         return sums
 
 
@@ -231,12 +230,6 @@ def told(rejects: Iterable[Any]) -> str:
 def cell_of(generator: str, camera: str | None, iso: int | None, image: str | None) -> Cell:
     """Return a cell; empty texts and numbers stand for what is unknown."""
     return Cell(generator, camera or None, iso or None, image or None)
-
-
-def unit(pixels: Array) -> Floats:
-    """Return stored pixels as float64 with the white level at 1."""
-    scaled: Floats = pixels.astype(np.float64) / white_level(pixels.dtype)
-    return scaled
 
 
 def check_size(opened: Opened) -> None:

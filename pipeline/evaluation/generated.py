@@ -22,13 +22,14 @@ from generators.base import Domain, Likelihood, NoiseContext, NoiseGenerator, No
 from generators.capture import CaptureMetadata
 from generators.sample_check import checked_sample
 from generators.seeds import patch_seed, uniform
-from pipeline.evaluation.corpora import cell_of, unit
+from pipeline.evaluation.corpora import cell_of
 from pipeline.evaluation.noise import Measured, NoiseMeasure
 from pipeline.images import read_pixels
 from pipeline.manifest.models import EvaluateManifest, EvaluationData
 from pipeline.measure.blocks import BLOCK, PairBlock, cut_blocks, pair_blocks
 from pipeline.measure.metrics import Nll, NllConvention
 from pipeline.measure.metrics.base import Array, Floats
+from pipeline.pixels import to_grey_levels, to_nhwc, to_unit64, to_unit_nchw
 from pipeline.records import ImageRecord
 
 __all__ = ["Block", "GeneratorMeasure", "RawBlock", "blocks_of"]
@@ -59,7 +60,7 @@ class RawBlock:
     @property
     def noise(self) -> Floats:
         """Real noise, ``(H, W, 4)`` float64 in white levels."""
-        return unit(self.noisy) - unit(self.clean)
+        return to_unit64(self.noisy) - to_unit64(self.clean)
 
 
 Block = PairBlock | RawBlock
@@ -135,7 +136,10 @@ class GeneratorMeasure:
         return sums
 
     def _group(self, sums: Measured, blocks: list[Block]) -> None:
-        clean, noisy = _batch([b.clean for b in blocks]), _batch([b.noisy for b in blocks])
+        clean, noisy = (
+            to_unit_nchw(np.stack([b.clean for b in blocks])),
+            to_unit_nchw(np.stack([b.noisy for b in blocks])),
+        )
         capture = CaptureMetadata(
             camera=tuple(b.camera for b in blocks), iso=tuple(b.iso for b in blocks)
         )
@@ -152,7 +156,7 @@ class GeneratorMeasure:
                 clean=samples[0][1][i],
                 fakes=[sample[0][i] for sample in samples],
                 real=block.noise,
-                real_clean=unit(block.clean),
+                real_clean=to_unit64(block.clean),
                 nll=nlls[i],
             )
 
@@ -171,10 +175,10 @@ class GeneratorMeasure:
         with torch.inference_mode():
             sample = checked_sample(self.generator, request, where=lambda i: _place(blocks[i]))
         if self.domain == "raw":
-            base = _values(sample.clean)
-            return _values(sample.noisy) - base, base
-        clean = _stored(sample.clean)
-        return (_stored(sample.noisy) - clean) / 255.0, clean / 255.0
+            base = to_nhwc(sample.clean.double())
+            return to_nhwc(sample.noisy.double()) - base, base
+        clean = to_grey_levels(sample.clean)
+        return (to_grey_levels(sample.noisy) - clean) / 255.0, clean / 255.0
 
     def _nll(self, context: NoiseContext, noisy: Tensor, blocks: Sequence[Block]) -> list[float]:
         missing = [float("nan")] * len(blocks)
@@ -202,19 +206,3 @@ class GeneratorMeasure:
 
 def _place(block: Block) -> str:
     return f"{block.scene}, block at y {block.y}, x {block.x}"
-
-
-def _batch(images: list[np.ndarray]) -> Tensor:
-    batch = unit(np.stack(images)).transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32))
-
-
-def _stored(images: Tensor) -> Floats:
-    """Return ``(B, H, W, C)`` float64 grey levels, the whole numbers that 8 bits keep."""
-    return _values(torch.round(images.detach().clamp(0.0, 1.0).double() * 255.0))
-
-
-def _values(images: Tensor) -> Floats:
-    """Return ``(B, H, W, C)`` float64 of ``(B, C, H, W)``."""
-    values: Floats = images.detach().double().permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return values

@@ -22,7 +22,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from generators.base import NoiseGenerator, NoiseRequest
 from generators.capture import CaptureMetadata
@@ -33,6 +32,7 @@ from pipeline.measure.metrics.akld import AkldMetric
 from pipeline.measure.metrics.base import Array
 from pipeline.measure.metrics.kld import KldConvention, KldMetric
 from pipeline.measure.noise_score import is_sound, score_noise
+from pipeline.pixels import to_grey_levels, to_unit_nchw
 
 __all__ = ["MEASURES", "BlockScore", "evaluate_blocks", "score_table", "summarise"]
 
@@ -125,7 +125,10 @@ def evaluate_blocks(
 def _score_group(
     generator: NoiseGenerator, blocks: list[PairBlock], seed: int, convention: KldConvention
 ) -> list[BlockScore]:
-    clean, noisy = _batch([b.clean for b in blocks]), _batch([b.noisy for b in blocks])
+    clean, noisy = (
+        to_unit_nchw(np.stack([b.clean for b in blocks])),
+        to_unit_nchw(np.stack([b.noisy for b in blocks])),
+    )
     capture = CaptureMetadata(
         camera=tuple(b.camera for b in blocks), iso=tuple(b.iso for b in blocks)
     )
@@ -142,7 +145,7 @@ def _score_group(
             request,
             where=lambda i: f"{blocks[i].scene}, block at y {blocks[i].y}, x {blocks[i].x}",
         )
-    fakes = (_stored(sample.noisy) - _stored(sample.clean)) / 255.0
+    fakes = (to_grey_levels(sample.noisy) - to_grey_levels(sample.clean)) / 255.0
     return [_score(b, fake, convention) for b, fake in zip(blocks, fakes, strict=True)]
 
 
@@ -233,14 +236,3 @@ def _table_row(name: str, group: Mapping[str, Any], prefix: str) -> str:
             pair(f"{prefix}std", 2, 13),
         ]
     )
-
-
-def _batch(images: list[Array]) -> Tensor:
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().contiguous() / 255.0
-
-
-def _stored(images: Tensor) -> Array:
-    """Return ``(B, H, W, C)`` float64 grey levels, the whole numbers that 8 bits keep."""
-    grey = torch.round(images.detach().clamp(0.0, 1.0).double() * 255.0)
-    stored: Array = grey.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return stored

@@ -35,7 +35,7 @@ from generators.seeds import patch_seed
 from pipeline.images import read_pixels
 from pipeline.measure.metrics.quality import psnr
 from pipeline.pictures.saving import PictureFolder
-from pipeline.pixels import quantise, to_unit
+from pipeline.pixels import quantise, sample_type, to_nhwc, to_unit
 
 __all__ = ["Way", "denoise_picture", "denoise_pictures", "open_denoiser"]
 
@@ -147,8 +147,8 @@ def denoise_picture(
     tiled = Tiled(denoiser, tile=tile, overlap=way.overlap, after_tile=after_tile)
     content = hashlib.sha256(np.ascontiguousarray(picture).tobytes()).hexdigest()
     estimate = _estimate(tiled, image, way, patch_seed(way.seed, "denoise", content))
-    pixels = estimate.reshape(-1, height, width).permute(1, 2, 0).numpy()
-    return quantise(pixels, picture.dtype.name)  # type: ignore[arg-type]
+    pixels = to_nhwc(estimate.reshape(-1, height, width))
+    return quantise(pixels, sample_type(picture.dtype))
 
 
 def denoise_pictures(

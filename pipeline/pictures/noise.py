@@ -23,7 +23,7 @@ from generators.base import NoiseGenerator, NoiseRequest
 from generators.capture import CaptureMetadata
 from generators.sample_check import checked_sample
 from generators.seeds import patch_seed
-from pipeline.pixels import quantise, to_unit
+from pipeline.pixels import quantise, sample_type, to_nchw, to_unit
 
 __all__ = ["Tile", "add_noise", "add_noise_to_floats", "tiles"]
 
@@ -72,7 +72,7 @@ def add_noise(
         capture=CaptureMetadata.same(1, camera=camera, iso=iso),
         reference=reference,
     )
-    return quantise(noisy, picture.dtype.name)  # type: ignore[arg-type]
+    return quantise(noisy, sample_type(picture.dtype))
 
 
 @torch.inference_mode()
@@ -107,11 +107,11 @@ def add_noise_to_floats(
         place = f"{tile.core[0].start}:{tile.core[1].start}"
         request = NoiseRequest.of(
             generator,
-            clean=_tensor(padded),
+            clean=to_nchw(padded)[None],
             capture=capture,
             seeds=[patch_seed(seed, key, place, generator.name)],
-            reference=None if example is None else _tensor(example[1]),
-            reference_clean=None if example is None else _tensor(example[0]),
+            reference=None if example is None else to_nchw(example[1])[None],
+            reference_clean=None if example is None else to_nchw(example[0])[None],
         )
         part = f"the part at y {tile.window[0].start}, x {tile.window[1].start}"
         sample = checked_sample(generator, request, where=[part].__getitem__)

@@ -22,7 +22,7 @@ from pipeline.corpus.index import CorpusIndex
 from pipeline.corpus.reader import CorpusReader
 from pipeline.measure.metrics.base import Array, Floats
 from pipeline.measure.noise_score import GREY, is_sound
-from pipeline.pixels import white_level
+from pipeline.pixels import to_unit64
 from pipeline.records import ImageRecord
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "ReportSamples",
     "collect_samples",
     "real_pairs_from",
-    "white_scaled",
 ]
 
 RealPairs: TypeAlias = Callable[[str, int, int, int], tuple[Array, Array] | None]
@@ -88,7 +87,7 @@ class ImagePair:
     @property
     def noise(self) -> Floats:
         """``noisy - clean``, float64 in white levels."""
-        return white_scaled(self.noisy) - white_scaled(self.clean)
+        return to_unit64(self.noisy) - to_unit64(self.clean)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -230,12 +229,6 @@ def real_pairs_from(records: Iterable[ImageRecord], read: Callable[[str], Array]
         return clean, noisy
 
     return cut
-
-
-def white_scaled(pixels: Array) -> Floats:
-    """Return stored pixels as float64 with the white level at 1."""
-    scaled: Floats = pixels.astype(np.float64) / white_level(pixels.dtype)
-    return scaled
 
 
 def _cell_order(cell: Cell) -> tuple[bool, str, int]:

@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.measure.metrics.base import Array, Floats
-from pipeline.report.collect import ImagePair, Patch, white_scaled
+from pipeline.pixels import to_unit64
+from pipeline.report.collect import ImagePair, Patch
 from pipeline.report.measure import NoiseProfile
 
 __all__ = [
@@ -81,7 +82,7 @@ def picture(pixels: Array, domain: str = "srgb") -> Array:
     Returns:
         ``(H, W, 3)`` uint8.
     """
-    values = _three_channels(white_scaled(pixels))
+    values = _three_channels(to_unit64(pixels))
     if domain == "raw":
         values = np.clip(values, 0.0, 1.0) ** (1 / 2.2)
     return _eight_bits(values)

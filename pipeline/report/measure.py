@@ -28,7 +28,8 @@ from pipeline.measure.metrics.correlation import (
 from pipeline.measure.metrics.kld import KldConvention
 from pipeline.measure.metrics.moments import Moments, NoiseHistogram, VarianceByIntensity
 from pipeline.measure.noise_score import NoiseLevel, NoiseScore, score_noise
-from pipeline.report.collect import Cell, ImagePair, Patch, ReportSamples, white_scaled
+from pipeline.pixels import to_unit64
+from pipeline.report.collect import Cell, ImagePair, Patch, ReportSamples
 
 __all__ = [
     "REAL",
@@ -67,7 +68,7 @@ class NoiseProfile:
     def update(self, noise: Floats, clean: Array) -> None:
         """Add one patch: ``(H, W, C)`` noise in white levels, and its clean pixels as stored."""
         self.histogram.update(noise)
-        self.variance.update(noise, white_scaled(clean))
+        self.variance.update(noise, to_unit64(clean))
         self.correlation.update(noise)
         self.covariance.update(noise)
         self.moments.update(noise)
@@ -169,7 +170,7 @@ def edge_share(pair: ImagePair) -> float:
         blur; and of its magnitude, explained by the gradient's. 0 in a flat image.
     """
     noise = pair.noise.mean(axis=2)
-    down, right = np.gradient(white_scaled(pair.clean).mean(axis=2))
+    down, right = np.gradient(to_unit64(pair.clean).mean(axis=2))
     laplacian = np.gradient(down, axis=0) + np.gradient(right, axis=1)
     return max(
         _explained(noise, [down, right, laplacian]),
@@ -221,7 +222,7 @@ def _cell_table(
             score = score_noise(
                 [noise],
                 real=real if fits else None,
-                clean=white_scaled(made.clean),
+                clean=to_unit64(made.clean),
                 metrics=metrics,
             )
             table.scores.setdefault(key, Score()).compare(score, metrics)

@@ -14,8 +14,9 @@ from markupsafe import Markup
 from pipeline.corpus.formats import format_of
 from pipeline.corpus.index import CorpusIndex
 from pipeline.measure.metrics.kld import KldConvention
+from pipeline.pixels import to_unit64
 from pipeline.report import figures
-from pipeline.report.collect import ImagePair, Patch, ReportSamples, white_scaled
+from pipeline.report.collect import ImagePair, Patch, ReportSamples
 from pipeline.report.layout import label, layout, plain
 from pipeline.report.measure import (
     REAL,
@@ -140,7 +141,7 @@ def _pick(patches: Sequence[Patch], count: int) -> list[Patch]:
 
 
 def _interest(patch: Patch) -> tuple[bool, bool, float]:
-    clean = white_scaled(patch.clean)
+    clean = to_unit64(patch.clean)
     well_exposed = 0.15 < clean.mean() < 0.8
     # The outline of a badly aligned pair is no noise, and would be all that one sees.
     share = 0.0 if patch.real is None else edge_share(patch.real)

@@ -11,9 +11,11 @@ from pipeline.pixels import (
     quantise,
     stack_widest,
     to_color,
+    to_grey_levels,
     to_nchw,
     to_nhwc,
     to_unit,
+    to_unit64,
     to_unit_nchw,
     white_level,
 )
@@ -130,6 +132,14 @@ def test_a_stack_takes_the_widest_type_and_keeps_every_value() -> None:
     np.testing.assert_array_equal(to_unit(stack[0]), to_unit(narrow))
     np.testing.assert_array_equal(stack[1], wide)
     assert stack_widest([narrow]).dtype == np.uint8
+
+
+def test_grey_levels_are_the_whole_numbers_that_are_stored() -> None:
+    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    images = to_unit_nchw(values)
+    np.testing.assert_array_equal(to_grey_levels(images), values)
+    assert to_grey_levels(images * 4 - 1).max() == 255
+    np.testing.assert_array_equal(to_unit64(values) * 255, values)
 
 
 def test_a_type_that_pixels_never_have_is_refused_by_name() -> None:

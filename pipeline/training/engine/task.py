@@ -17,6 +17,7 @@ from generators.training import NoiseTask, Part, TrainingBatch, image
 from pipeline.measure.metrics import AkldMetric, KldConvention, KldMetric, NoiseBlock
 from pipeline.measure.metrics.base import Array, Floats
 from pipeline.measure.noise_score import distances
+from pipeline.pixels import to_nhwc
 from pipeline.training.data.batches import Batches
 
 __all__ = ["DataTask", "Example", "pixels", "single_row", "unfitness"]
@@ -263,13 +264,11 @@ def unfitness(crop: TrainingBatch) -> float:
 
 def pixels(picture: Tensor) -> Array:
     """Return ``(H, W, C)`` float32 of ``(C, H, W)``."""
-    found: Array = picture.permute(1, 2, 0).float().cpu().numpy()
-    return found
+    return to_nhwc(picture.float())
 
 
 def _noise(noisy: Tensor, clean: Tensor) -> Floats:
-    noise: Floats = (noisy.double() - clean.double()).permute(1, 2, 0).cpu().numpy()
-    return noise
+    return to_nhwc(noisy.double() - clean.double())
 
 
 @contextmanager
