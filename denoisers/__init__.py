@@ -32,6 +32,7 @@ __all__ = [
     "has_weights",
     "is_trained",
     "load",
+    "must_know_channels",
     "names",
     "parameters",
 ]
@@ -78,6 +79,15 @@ def has_weights(name: str) -> bool:
         ValueError: If there is no such denoiser.
     """
     return _load(name).weights_family is not None
+
+
+def must_know_channels(name: str) -> bool:
+    """Return True for a denoiser without weights that is made for one number of channels.
+
+    Args:
+        name: As for :func:`load`.
+    """
+    return name in REGISTRY and not has_weights(name) and "channels" in parameters(name)
 
 
 def is_trained(name: str) -> bool:

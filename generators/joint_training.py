@@ -61,7 +61,6 @@ PARAMS = (
     "pretrain_steps",
 )
 _LAMBDA = 2.0**18
-_DENOISERS = ("dncnn", "unet")
 _NOISE_MODELS = ("nlf", "noise-flow")
 _COLLAPSED_BELOW = 0.25
 _CHECKED_BATCHES = 8
@@ -87,7 +86,7 @@ class JointConfig:
 
     Args:
         noise_model: ``noise-flow`` or ``nlf``.
-        denoiser: ``dncnn`` or ``unet``.
+        denoiser: Name of the denoiser, for the setup that makes it.
         denoiser_params: Its arrangement, e.g. ``{"width": 32}``; what is left out has the
             denoiser's defaults.
         lambda_: Weight of the denoiser's error, > 0.
@@ -108,7 +107,6 @@ class JointConfig:
 
     def __post_init__(self) -> None:
         check_choice("noise_model", self.noise_model, _NOISE_MODELS)
-        check_choice("denoiser", self.denoiser, _DENOISERS)
         if not isinstance(self.denoiser_params, Mapping):
             raise ValueError(
                 "denoiser_params must map names to values, e.g. {width: 32}; got "

@@ -84,7 +84,7 @@ class TrainingSetup:
         seed: Seed of the initial weights and of everything that is drawn.
         dtype: Precision of convolutions; densities stay float32.
         channels: Of the images: 3 sRGB, 4 packed raw.
-        denoiser: Makes a denoiser by name (``dncnn``, ``unet``) and seed, for objectives that train
+        denoiser: Makes a denoiser by name (``dncnn``) and seed, for objectives that train
             one along; images in, images out, ``(B, channels, H, W)``.
     """
 

@@ -333,7 +333,7 @@ def _denoiser_row(
     after: Callable[[int], None],
 ) -> Figures:
     params = dict(spec.params)
-    if spec.name == "bm3d":  # works on images of either kind, and must be told which
+    if denoisers.must_know_channels(spec.name):
         params.setdefault("channels", channels)
     denoiser = denoisers.load(spec.name, **params)
     estimate = estimator(

@@ -133,6 +133,8 @@ def test_names_and_parameters_that_are_not_there_are_refused_with_a_guess() -> N
     assert denoisers.names() == ("bm3d", "dncnn", "fino", "flow-prior", "invdn", "unet")
     assert all(denoisers.describe(name).endswith(".") for name in denoisers.names())
     assert denoisers.parameters("dncnn")["depth"] == "9"
+    assert [n for n in denoisers.names() if denoisers.must_know_channels(n)] == ["bm3d"]
+    assert not denoisers.must_know_channels("dncnn-awgn25")
     assert denoisers.parameters("unet")["channels"] == "required"
     with pytest.raises(ValueError, match=r"no denoiser 'dncn'.*Did you mean 'dncnn'\?"):
         denoisers.create("dncn", channels=3, seed=0)

@@ -312,8 +312,6 @@ def test_mistakes_are_named() -> None:
         make_task(**{"lambda": 3})
     with pytest.raises(ValueError, match="noise_model must be one of"):
         make_task(noise_model="naflow")
-    with pytest.raises(ValueError, match="denoiser must be one of"):
-        make_task(denoiser="bm3d")
     with pytest.raises(ValueError, match="objective must be one of"):
         make_task(objective="both")
     with pytest.raises(ValueError, match="pretrain_steps must be a whole number"):

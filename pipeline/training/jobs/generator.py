@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 import denoisers
 import generators
@@ -105,14 +108,18 @@ def _task(manifest: TrainGeneratorManifest, batches: Batches) -> NoiseTask:
         seed=manifest.seed,
         dtype=torch.bfloat16 if manifest.schedule.bf16 else torch.float32,
         channels=batches.channels,
-        denoiser=lambda name, seed, **params: denoisers.create(
-            name, channels=batches.channels, seed=seed, **params
-        ),
+        denoiser=partial(_fresh_denoiser, batches.channels),
     )
     try:
         return generators.task(manifest.model).create(manifest.params, setup)
     except (TypeError, ValueError) as error:
         raise ValueError(f"params: {error}") from error
+
+
+def _fresh_denoiser(channels: int, name: str, seed: int, **params: Any) -> nn.Module:
+    if not denoisers.is_trained(name):
+        raise ValueError(f"denoiser '{name}' follows a rule and cannot be trained along.")
+    return denoisers.create(name, channels=channels, seed=seed, **params)
 
 
 def _validation(
