@@ -143,16 +143,18 @@ class CorpusReader:
 
         Returns:
             ``clean`` and ``noisy``, ``(H, W, C)`` as stored, and every column of
-            :data:`pipeline.corpus.columns.COLUMNS`; ``None`` where a value is unknown.
+            :data:`pipeline.corpus.columns.COLUMNS`, with the further capture metadata that the
+            corpus has; ``None`` where a value is unknown.
 
         Raises:
             IndexError: If there is no such row.
             DatasetError: If the shard is damaged.
         """
         file, row = self.place(number)
-        clean, noisy = self.shard(file).pair(row)
+        shard = self.shard(file)
+        clean, noisy = shard.pair(row)
         if file not in self._columns:
-            self._columns[file] = self.shard(file).columns(list(COLUMNS))
+            self._columns[file] = shard.columns([*COLUMNS, *shard.further])
             if len(self._columns) > _KEPT_COLUMNS:
                 self._columns.popitem(last=False)
         self._columns.move_to_end(file)

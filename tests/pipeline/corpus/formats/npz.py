@@ -33,6 +33,8 @@ class NpzReader(ShardReader):
             raise DatasetError(f"{where} is damaged or no npz file: {error}") from error
         check_attributes(self.attributes, where=where)
         self.rows = len(self._arrays["clean"])
+        stored = {name.removeprefix("column-") for name in self._arrays if "column-" in name}
+        self.further = sorted(stored - set(COLUMNS))
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
         return {name: json.loads(str(self._arrays[f"column-{name}"])) for name in names}
@@ -57,7 +59,7 @@ class NpzSink(Sink):
     def encode(self, name: ShardName, rows: ShardRows) -> bytes:
         # np.savez stamps no times, so equal rows give equal bytes.
         buffer = io.BytesIO()
-        columns = {f"column-{key}": json.dumps(_plain(rows.columns[key])) for key in COLUMNS}
+        columns = {f"column-{key}": json.dumps(_plain(rows.columns[key])) for key in rows.columns}
         told = json.dumps(shard_attributes(name, rows, self.options))
         np.savez(buffer, clean=rows.clean, noisy=rows.noisy, attributes=told, **columns)  # type: ignore[arg-type]
         return buffer.getvalue()
