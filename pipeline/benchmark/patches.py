@@ -12,18 +12,18 @@ import numpy as np
 
 from pipeline.corpus.index import CorpusIndex, load_corpus
 from pipeline.corpus.reader import CorpusReader
-from pipeline.measure.metrics.base import Array, Floats
+from pipeline.measure.metrics.base import Array
 from pipeline.measure.noise_score import GREY, is_sound
-from pipeline.pixels import white_level
+from pipeline.measure.pair import ImagePair
 from pipeline.storage import join
 
-__all__ = ["Place", "load_places", "patch_side", "sound"]
+__all__ = ["TestedPatch", "load_patches", "patch_side", "sound"]
 
 _COLUMNS = ("source_uri", "scene", "camera", "iso", "crop_y", "crop_x", "params", "domain")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Place:
+class TestedPatch(ImagePair):
     """One stored pair of a corpus.
 
     Args:
@@ -41,8 +41,6 @@ class Place:
 
     uri: str
     source_uri: str
-    clean: Array
-    noisy: Array
     scene: str
     camera: str
     iso: int
@@ -50,15 +48,8 @@ class Place:
     x: int
     domain: str
 
-    @property
-    def noise(self) -> Floats:
-        """Return noisy - clean, ``(H, W, C)`` float64 in white levels."""
-        white = white_level(self.clean.dtype)
-        found: Floats = (self.noisy.astype(np.float64) - self.clean) / white
-        return found
 
-
-def load_places(root: str, index: CorpusIndex | None = None) -> list[Place]:
+def load_patches(root: str, index: CorpusIndex | None = None) -> list[TestedPatch]:
     """Return all pairs of a corpus in its order.
 
     Args:
@@ -72,7 +63,7 @@ def load_places(root: str, index: CorpusIndex | None = None) -> list[Place]:
     return list(_rows(os.path.abspath(root), index or load_corpus(root)))
 
 
-def sound(places: Sequence[Place], max_offset: float | None) -> list[Place]:
+def sound(places: Sequence[TestedPatch], max_offset: float | None) -> list[TestedPatch]:
     """Return the places whose brightness offset is within a limit, grey levels of 255."""
     if max_offset is None:
         return list(places)
@@ -94,7 +85,7 @@ def patch_side(root: str, index: CorpusIndex) -> int:
     raise ValueError(f"the corpus {root} has no rows; widen its patches or its audit's limits.")
 
 
-def _rows(root: str, index: CorpusIndex) -> Iterator[Place]:
+def _rows(root: str, index: CorpusIndex) -> Iterator[TestedPatch]:
     for file, shard in CorpusReader(root, index).shards():
         columns = shard.columns(_COLUMNS)
         for row in range(shard.rows):
@@ -107,10 +98,10 @@ def _rows(root: str, index: CorpusIndex) -> Iterator[Place]:
             )
 
 
-def _place(uri: str, clean: Array, noisy: Array, values: dict[str, Any]) -> Place:
+def _place(uri: str, clean: Array, noisy: Array, values: dict[str, Any]) -> TestedPatch:
     # A simulated camera shoots photographs that know no camera; what it drew stands in `params`.
     drawn = json.loads(values["params"] or "{}")
-    return Place(
+    return TestedPatch(
         uri=uri,
         source_uri=values["source_uri"],
         clean=clean,

@@ -20,7 +20,7 @@ import numpy as np
 
 import denoisers
 from pipeline.benchmark.corpora import CorpusMaker, Part, check_test_is_unseen
-from pipeline.benchmark.patches import Place, load_places, patch_side, sound
+from pipeline.benchmark.patches import TestedPatch, load_patches, patch_side, sound
 from pipeline.benchmark.rows import Row, RowResult, load_result, rows_of, save_result
 from pipeline.benchmark.table import Ranking, rank, ranking_csv, ranking_markdown
 from pipeline.benchmark.work import Real, Workbench
@@ -129,7 +129,7 @@ def _real(corpora: CorpusMaker) -> Real:
         folders[part] = ready.manifest.output.path
         indexes[part] = corpora.build(ready)
         sides[part] = patch_side(folders[part], indexes[part])
-    every = load_places(folders["test"], indexes["test"])
+    every = load_patches(folders["test"], indexes["test"])
     places = sound(every, manifest.test.max_offset)
     if not places:
         raise ValueError(
@@ -142,7 +142,7 @@ def _real(corpora: CorpusMaker) -> Real:
     )
 
 
-def _to_show(places: Sequence[Place]) -> list[int]:
+def _to_show(places: Sequence[TestedPatch]) -> list[int]:
     """Choose places to look at: of the noisiest scenes, the most textured place each."""
     best: dict[str, tuple[float, int]] = {}
     for number, place in enumerate(places):

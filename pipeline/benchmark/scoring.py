@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from denoisers.base import takes_level
-from pipeline.benchmark.patches import Place
+from pipeline.benchmark.patches import TestedPatch
 from pipeline.measure.metrics.base import Array
 from pipeline.measure.metrics.quality import QualityConvention, psnr, ssim
-from pipeline.pixels import white_level
+from pipeline.pixels import to_unit64, white_level
 
 __all__ = ["CONVENTION", "Tested", "restorer", "score_noisy", "score_places", "score_told"]
 
@@ -23,7 +23,7 @@ _FAINTEST = 1e-4  # of the white level: less is no noise, and no level
 # and one of them, e.g. of a burnt-out sky, would make every mean infinite.
 _EQUAL_DB = 100.0
 
-Restore = Callable[[Place], Array]
+Restore = Callable[[TestedPatch], Array]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,11 @@ class Tested:
 
 
 def score_places(
-    denoiser: nn.Module, places: Sequence[Place], *, device: torch.device, show: Sequence[int] = ()
+    denoiser: nn.Module,
+    places: Sequence[TestedPatch],
+    *,
+    device: torch.device,
+    show: Sequence[int] = (),
 ) -> Tested:
     """Denoise every place and compare with its clean image.
 
@@ -55,12 +59,14 @@ def score_places(
     return _score(restorer(denoiser, device), places, show)
 
 
-def score_noisy(places: Sequence[Place], *, show: Sequence[int] = ()) -> Tested:
+def score_noisy(places: Sequence[TestedPatch], *, show: Sequence[int] = ()) -> Tested:
     """Return the scores of doing nothing."""
     return _score(lambda place: place.noisy, places, show)
 
 
-def score_told(denoiser: nn.Module, places: Sequence[Place], *, show: Sequence[int] = ()) -> Tested:
+def score_told(
+    denoiser: nn.Module, places: Sequence[TestedPatch], *, show: Sequence[int] = ()
+) -> Tested:
     """Return the scores of a denoiser that is told each place's true noise level.
 
     Args:
@@ -75,7 +81,7 @@ def score_told(denoiser: nn.Module, places: Sequence[Place], *, show: Sequence[i
         raise TypeError(f"{type(denoiser).__name__} takes no noise level; use score_places.")
     device = torch.device("cpu")
 
-    def restore(place: Place) -> Array:
+    def restore(place: TestedPatch) -> Array:
         told = denoiser.with_sigma(max(float(place.noise.std()), _FAINTEST))
         return restorer(told, device)(place)
 
@@ -86,7 +92,7 @@ def restorer(denoiser: Callable[[Tensor], Tensor], device: torch.device) -> Rest
     """Return what denoises one place: float in [0, 1], clipped, ``(H, W, C)``."""
 
     @torch.inference_mode()
-    def restore(place: Place) -> Array:
+    def restore(place: TestedPatch) -> Array:
         white = white_level(place.noisy.dtype)
         rows = torch.from_numpy(np.array(place.noisy.transpose(2, 0, 1)[None], np.float32)) / white
         estimate: Tensor = denoiser(rows.to(device, memory_format=torch.channels_last))
@@ -96,21 +102,13 @@ def restorer(denoiser: Callable[[Tensor], Tensor], device: torch.device) -> Rest
     return restore
 
 
-def _score(restore: Restore, places: Sequence[Place], show: Sequence[int]) -> Tested:
+def _score(restore: Restore, places: Sequence[TestedPatch], show: Sequence[int]) -> Tested:
     tested = Tested([], [], {})
     for number, place in enumerate(places):
-        clean = _unit(place.clean)
-        estimate = _unit(restore(place))
+        clean = to_unit64(place.clean)
+        estimate = to_unit64(restore(place))
         tested.psnr.append(min(psnr(clean, estimate, CONVENTION), _EQUAL_DB))
         tested.ssim.append(ssim(clean, estimate, CONVENTION))
         if number in show:
             tested.shown[number] = np.rint(np.clip(estimate, 0, 1) * 255).astype(np.uint8)
     return tested
-
-
-def _unit(image: Array) -> Array:
-    """Return an image with the white level at 1."""
-    if np.issubdtype(image.dtype, np.floating):
-        return image
-    found: Array = image.astype(np.float64) / white_level(image.dtype)
-    return found

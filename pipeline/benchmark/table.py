@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.benchmark.patches import Place
+from pipeline.benchmark.patches import TestedPatch
 from pipeline.benchmark.ranking import Interval, Resampling
 from pipeline.benchmark.rows import RowKind, RowResult
 from pipeline.benchmark.scoring import CONVENTION
@@ -121,7 +121,7 @@ class Ranking:
 
 
 def rank(
-    manifest: BenchmarkManifest, places: Sequence[Place], results: Sequence[RowResult]
+    manifest: BenchmarkManifest, places: Sequence[TestedPatch], results: Sequence[RowResult]
 ) -> Ranking:
     """Rank the rows that have scores, by mean PSNR.
 
@@ -247,7 +247,7 @@ def _interval(found: Interval | None, digits: int, *, signed: bool = False) -> s
 
 def _row(
     manifest: BenchmarkManifest,
-    places: Sequence[Place],
+    places: Sequence[TestedPatch],
     resampling: Resampling,
     result: RowResult,
     real: RowResult | None,
@@ -277,7 +277,9 @@ def _row(
     )
 
 
-def _groups(places: Sequence[Place], result: RowResult, real: RowResult | None) -> list[Group]:
+def _groups(
+    places: Sequence[TestedPatch], result: RowResult, real: RowResult | None
+) -> list[Group]:
     shots = sorted({(place.camera, place.iso) for place in places})
     return [
         _group(
@@ -291,7 +293,10 @@ def _groups(places: Sequence[Place], result: RowResult, real: RowResult | None) 
 
 
 def _high(
-    manifest: BenchmarkManifest, places: Sequence[Place], result: RowResult, real: RowResult | None
+    manifest: BenchmarkManifest,
+    places: Sequence[TestedPatch],
+    result: RowResult,
+    real: RowResult | None,
 ) -> Group | None:
     if manifest.high_iso is None:
         return None

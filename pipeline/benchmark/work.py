@@ -15,7 +15,7 @@ import denoisers
 from generators.weights_file import find, load_header, sha256_of_file
 from pipeline.benchmark.corpora import CorpusMaker, Part, seconds_of
 from pipeline.benchmark.fidelity import measure_fidelity
-from pipeline.benchmark.patches import Place, load_places
+from pipeline.benchmark.patches import TestedPatch, load_patches
 from pipeline.benchmark.rows import Row, RowResult, SeedResult, rows_of
 from pipeline.benchmark.scoring import score_noisy, score_places, score_told
 from pipeline.canonical import sha256_of
@@ -48,7 +48,7 @@ class Real:
     folders: Mapping[Part, str]
     indexes: Mapping[Part, CorpusIndex]
     sides: Mapping[Part, int]
-    places: Sequence[Place]
+    places: Sequence[TestedPatch]
     shown: Sequence[int]
 
 
@@ -151,7 +151,7 @@ class Workbench:
             return {"patches": index.totals.rows, "corpora": self._named(self.real.indexes)}
         self.trained_on[row.name], index = self._candidate(row.spec, "train")
         folder, test = self._candidate(row.spec, "test")
-        fake = {place.source_uri: place for place in load_places(folder, test)}
+        fake = {place.source_uri: place for place in load_patches(folder, test)}
         return {
             "fidelity": measure_fidelity(self.real.places, fake).to_dict(),
             "patches": index.totals.rows,

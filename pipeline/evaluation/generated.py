@@ -26,52 +26,19 @@ from pipeline.evaluation.corpora import cell_of
 from pipeline.evaluation.noise import Measured, NoiseMeasure
 from pipeline.images import read_pixels
 from pipeline.manifest.models import EvaluateManifest, EvaluationData
-from pipeline.measure.blocks import BLOCK, PairBlock, cut_blocks, pair_blocks
+from pipeline.measure.blocks import BLOCK, PairBlock, pair_blocks
 from pipeline.measure.metrics import Nll, NllConvention
-from pipeline.measure.metrics.base import Array, Floats
+from pipeline.measure.metrics.base import Floats
 from pipeline.pixels import to_grey_levels, to_nhwc, to_unit64, to_unit_nchw
 from pipeline.records import ImageRecord
 
-__all__ = ["Block", "GeneratorMeasure", "RawBlock", "blocks_of"]
+__all__ = ["GeneratorMeasure", "blocks_of"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RawBlock:
-    """One block of a raw pair; :class:`~pipeline.measure.blocks.PairBlock` is that of 8 bits.
-
-    Args:
-        clean: ``(H, W, 4)`` packed raw, float32 or 16 bits.
-        noisy: Its real noisy partner, same shape.
-        camera: Camera name, if known.
-        iso: ISO speed, if known.
-        scene: Scene or file the block is from.
-        y: Top of the block, packed pixels.
-        x: Left of the block, packed pixels.
-    """
-
-    clean: Array
-    noisy: Array
-    scene: str
-    y: int
-    x: int
-    camera: str | None
-    iso: int | None
-
-    @property
-    def noise(self) -> Floats:
-        """Real noise, ``(H, W, 4)`` float64 in white levels."""
-        return to_unit64(self.noisy) - to_unit64(self.clean)
-
-
-Block = PairBlock | RawBlock
-
-
-def blocks_of(data: EvaluationData, pairs: Sequence[ImageRecord]) -> Iterator[Block]:
+def blocks_of(data: EvaluationData, pairs: Sequence[ImageRecord]) -> Iterator[PairBlock]:
     """Cut the manifest's blocks out of pairs of one domain, one image at a time."""
     size, grid = data.block or BLOCK, data.grid
-    if all(record.domain != "raw" for record in pairs):
-        return pair_blocks(pairs, read_pixels, size=size, grid=grid)
-    return cut_blocks(pairs, read_pixels, RawBlock, size=size, grid=grid)
+    return pair_blocks(pairs, read_pixels, size=size, grid=grid)
 
 
 @dataclass
@@ -118,7 +85,7 @@ class GeneratorMeasure:
         return "reference" in self.generator.needs
 
     def __call__(
-        self, blocks: Iterator[Block], after: Callable[[int], None] = lambda count: None
+        self, blocks: Iterator[PairBlock], after: Callable[[int], None] = lambda count: None
     ) -> Measured:
         """Generate noise for every block and measure it.
 
@@ -135,7 +102,7 @@ class GeneratorMeasure:
             after(done)
         return sums
 
-    def _group(self, sums: Measured, blocks: list[Block]) -> None:
+    def _group(self, sums: Measured, blocks: list[PairBlock]) -> None:
         clean, noisy = (
             to_unit_nchw(np.stack([b.clean for b in blocks])),
             to_unit_nchw(np.stack([b.noisy for b in blocks])),
@@ -161,7 +128,7 @@ class GeneratorMeasure:
             )
 
     def _sample(
-        self, context: NoiseContext, noisy: Tensor, blocks: Sequence[Block], number: int
+        self, context: NoiseContext, noisy: Tensor, blocks: Sequence[PairBlock], number: int
     ) -> tuple[Floats, Floats]:
         """Return one noise of each block as stored, and what it was put on, ``(B, H, W, C)``."""
         again = (f"sample-{number}",) if number else ()
@@ -180,7 +147,9 @@ class GeneratorMeasure:
         clean = to_grey_levels(sample.clean)
         return (to_grey_levels(sample.noisy) - clean) / 255.0, clean / 255.0
 
-    def _nll(self, context: NoiseContext, noisy: Tensor, blocks: Sequence[Block]) -> list[float]:
+    def _nll(
+        self, context: NoiseContext, noisy: Tensor, blocks: Sequence[PairBlock]
+    ) -> list[float]:
         missing = [float("nan")] * len(blocks)
         if not isinstance(self.generator, Likelihood):
             return missing
@@ -199,10 +168,10 @@ class GeneratorMeasure:
         size = noisy[0].numel()
         return [self.nll.update(float(value), size) for value in density]
 
-    def _seed(self, block: Block, *stream: str) -> int:
+    def _seed(self, block: PairBlock, *stream: str) -> int:
         place = (block.scene, str(block.y), str(block.x))
         return patch_seed(self.manifest.seed, "evaluate", *place, *stream)
 
 
-def _place(block: Block) -> str:
+def _place(block: PairBlock) -> str:
     return f"{block.scene}, block at y {block.y}, x {block.x}"

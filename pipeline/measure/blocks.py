@@ -8,49 +8,49 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from pipeline.measure.metrics.base import Array
+from pipeline.measure.pair import ImagePair
 from pipeline.records import ImageRecord
 
-__all__ = ["BLOCK", "GRID", "PairBlock", "cut_blocks", "grid_blocks", "pair_blocks"]
+__all__ = ["BLOCK", "GRID", "PairBlock", "grid_blocks", "pair_blocks"]
 
 BLOCK = 256
 GRID = 3
-_Block = TypeVar("_Block")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PairBlock:
+class PairBlock(ImagePair):
     """One block of a pair.
 
     Args:
-        clean: ``(H, W, C)`` uint8.
+        clean: ``(H, W, C)`` uint8; packed raw also 16 bits or float32.
         noisy: Its real noisy partner, same shape.
         camera: Camera name, if known.
         iso: ISO speed, if known.
         scene: Scene or file the block is from.
         y: Top of the block in the photograph, pixels.
         x: Left of the block in the photograph, pixels.
+        domain: ``srgb`` or ``raw``.
 
     Raises:
-        TypeError: If an image is not uint8.
+        TypeError: If an sRGB image is not uint8.
         ValueError: If the shapes differ or are not ``(H, W, C)``.
     """
 
-    clean: Array
-    noisy: Array
     scene: str
     y: int = 0
     x: int = 0
     camera: str | None = None
     iso: int | None = None
+    domain: str = "srgb"
 
     def __post_init__(self) -> None:
         where = f"block {self.scene}[y={self.y},x={self.x}]"
-        if self.clean.dtype != np.uint8 or self.noisy.dtype != np.uint8:
+        eight_bits = self.clean.dtype == self.noisy.dtype == np.uint8
+        if self.domain == "srgb" and not eight_bits:
             raise TypeError(
                 f"{where}: evaluation is defined on 8-bit images; clean is {self.clean.dtype} and "
                 f"noisy is {self.noisy.dtype}."
@@ -60,11 +60,6 @@ class PairBlock:
                 f"{where}: clean and noisy must have one shape (H, W, C); they are "
                 f"{self.clean.shape} and {self.noisy.shape}."
             )
-
-    @property
-    def noise(self) -> Array:
-        """Real noise, ``(H, W, C)`` float64 in white levels."""
-        return (self.noisy.astype(np.float64) - self.clean) / 255.0
 
 
 def grid_blocks(
@@ -106,28 +101,16 @@ def pair_blocks(
     size: int = BLOCK,
     grid: int = GRID,
 ) -> Iterator[PairBlock]:
-    """Cut the protocol's blocks out of 8-bit pairs; see :func:`cut_blocks`."""
-    return cut_blocks(records, read, PairBlock, size=size, grid=grid)
-
-
-def cut_blocks(
-    records: Iterable[ImageRecord],
-    read: Callable[[str], Array],
-    make: Callable[..., _Block],
-    *,
-    size: int,
-    grid: int,
-) -> Iterator[_Block]:
     """Cut the protocol's blocks out of pairs.
 
     Args:
         records: Image records with a noisy partner.
         read: Reads one image by its URI: ``(H, W, C)``.
-        make: Makes a block of what :class:`PairBlock` takes.
         size: Side of a block, pixels.
         grid: Blocks a side of the grid.
 
     Raises:
+        TypeError: If sRGB images are not of 8 bits.
         ValueError: If a record has no noisy partner, or the two sizes differ.
     """
     for record in records:
@@ -141,7 +124,7 @@ def cut_blocks(
             )
         for y, x in grid_blocks(clean.shape[0], clean.shape[1], size, grid):
             place = (slice(y, y + size), slice(x, x + size))
-            yield make(
+            yield PairBlock(
                 clean=clean[place],
                 noisy=noisy[place],
                 camera=record.camera,
@@ -149,4 +132,5 @@ def cut_blocks(
                 scene=record.scene,
                 y=y,
                 x=x,
+                domain=record.domain,
             )

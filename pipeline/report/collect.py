@@ -20,14 +20,13 @@ import numpy as np
 
 from pipeline.corpus.index import CorpusIndex
 from pipeline.corpus.reader import CorpusReader
-from pipeline.measure.metrics.base import Array, Floats
+from pipeline.measure.metrics.base import Array
 from pipeline.measure.noise_score import GREY, is_sound
-from pipeline.pixels import to_unit64
+from pipeline.measure.pair import ImagePair
 from pipeline.records import ImageRecord
 
 __all__ = [
     "Cell",
-    "ImagePair",
     "Made",
     "Patch",
     "RealPairs",
@@ -70,24 +69,6 @@ class _Place(NamedTuple):
     def order(self) -> bytes:
         text = f"{self.source_id}\x1f{self.y}\x1f{self.x}"
         return hashlib.blake2b(text.encode(), digest_size=8).digest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ImagePair:
-    """A clean and a noisy image.
-
-    Args:
-        clean: ``(H, W, C)`` uint8, uint16 or float32 in the range of its type.
-        noisy: Same shape; same or another type.
-    """
-
-    clean: Array
-    noisy: Array
-
-    @property
-    def noise(self) -> Floats:
-        """``noisy - clean``, float64 in white levels."""
-        return to_unit64(self.noisy) - to_unit64(self.clean)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

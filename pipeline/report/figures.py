@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.measure.metrics.base import Array, Floats
+from pipeline.measure.pair import ImagePair
 from pipeline.pixels import to_unit64
-from pipeline.report.collect import ImagePair, Patch
+from pipeline.report.collect import Patch
 from pipeline.report.measure import NoiseProfile
 
 __all__ = [

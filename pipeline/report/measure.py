@@ -28,8 +28,9 @@ from pipeline.measure.metrics.correlation import (
 from pipeline.measure.metrics.kld import KldConvention
 from pipeline.measure.metrics.moments import Moments, NoiseHistogram, VarianceByIntensity
 from pipeline.measure.noise_score import NoiseLevel, NoiseScore, score_noise
+from pipeline.measure.pair import ImagePair
 from pipeline.pixels import to_unit64
-from pipeline.report.collect import Cell, ImagePair, Patch, ReportSamples
+from pipeline.report.collect import Cell, Patch, ReportSamples
 
 __all__ = [
     "REAL",

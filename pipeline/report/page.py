@@ -14,9 +14,10 @@ from markupsafe import Markup
 from pipeline.corpus.formats import format_of
 from pipeline.corpus.index import CorpusIndex
 from pipeline.measure.metrics.kld import KldConvention
+from pipeline.measure.pair import ImagePair
 from pipeline.pixels import to_unit64
 from pipeline.report import figures
-from pipeline.report.collect import ImagePair, Patch, ReportSamples
+from pipeline.report.collect import Patch, ReportSamples
 from pipeline.report.layout import label, layout, plain
 from pipeline.report.measure import (
     REAL,

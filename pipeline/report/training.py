@@ -27,8 +27,8 @@ from pipeline.manifest.models import (
     TrainDenoiserManifest,
     TrainGeneratorManifest,
 )
+from pipeline.measure.pair import ImagePair
 from pipeline.report import curves, figures
-from pipeline.report.collect import ImagePair
 from pipeline.report.layout import label, layout, plain, sig
 from pipeline.sources.base import label_of
 from pipeline.sources.photographs import licenses_of

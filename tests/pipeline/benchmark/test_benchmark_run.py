@@ -19,7 +19,7 @@ import pipeline.benchmark.corpora as corpora_module
 import pipeline.benchmark.work as work
 import pipeline.building.run as building
 from pipeline.benchmark.corpora import CorpusMaker
-from pipeline.benchmark.patches import load_places
+from pipeline.benchmark.patches import load_patches
 from pipeline.benchmark.rows import rows_of
 from pipeline.benchmark.run import run_benchmark
 from pipeline.building.run import build
@@ -98,7 +98,7 @@ def test_all_rows_are_there_and_share_their_clean_patches(benchmark: Make, tmp_p
     assert ranks["real"] == ranks["noisy"] == ranks["both"] == 0  # these do not compete
     folders = sorted((tmp_path / "benchmark" / "corpora").glob("train-*"))
     clean = {
-        folder.name.split("-")[1]: np.stack([place.clean for place in load_places(str(folder))])
+        folder.name.split("-")[1]: np.stack([place.clean for place in load_patches(str(folder))])
         for folder in folders
     }
     assert len(clean) == 4
@@ -116,9 +116,9 @@ def test_the_real_rows_training_patches_are_the_real_pairs(
 ) -> None:
     run(benchmark(seeds=[1], generators=[{"name": "awgn", "label": "x", "params": {"sigma": 8}}]))
     (folder,) = (tmp_path / "benchmark" / "corpora").glob("train-real-*")
-    noise = np.concatenate([place.noise.ravel() for place in load_places(str(folder))])
+    noise = np.concatenate([place.noise.ravel() for place in load_patches(str(folder))])
     assert noise.std() * 255 == pytest.approx(8.0, rel=0.05)
-    assert len(load_places(str(folder))) == 4 * 6
+    assert len(load_patches(str(folder))) == 4 * 6
 
 
 def test_what_is_done_is_not_made_again_and_a_new_row_joins(

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from pipeline.benchmark.fidelity import measure_fidelity
-from pipeline.benchmark.patches import Place
+from pipeline.benchmark.patches import TestedPatch
 
 
-def place(uri: str, noise: np.ndarray, *, source: str = "") -> Place:
+def place(uri: str, noise: np.ndarray, *, source: str = "") -> TestedPatch:
     clean = np.full((32, 32, 3), 120, np.uint8)
-    return Place(
+    return TestedPatch(
         uri=uri,
         source_uri=source,
         clean=clean,

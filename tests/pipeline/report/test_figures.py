@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.measure.pair import ImagePair
 from pipeline.report import figures
-from pipeline.report.collect import ImagePair, ReportSamples, collect_samples
+from pipeline.report.collect import ReportSamples, collect_samples
 from pipeline.report.measure import REAL, NoiseProfile, profiles
 
 

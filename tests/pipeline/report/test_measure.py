@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.measure.metrics import KldConvention, akld, kld, lag1_correlation
-from pipeline.report.collect import Cell, ImagePair, ReportSamples, collect_samples
+from pipeline.measure.pair import ImagePair
+from pipeline.report.collect import Cell, ReportSamples, collect_samples
 from pipeline.report.measure import REAL, cell_tables, edge_share, profiles
 
 
