@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.benchmark.patches import TestedPatch
+from pipeline.benchmark.patches import PatchUnderTest
 from pipeline.measure.metrics import AkldMetric, KldConvention, KldMetric
 from pipeline.measure.noise_score import score_noise
 from pipeline.pixels import to_unit64
@@ -45,7 +45,9 @@ class Fidelity:
         return asdict(self)
 
 
-def measure_fidelity(real: Sequence[TestedPatch], fake: Mapping[str, TestedPatch]) -> Fidelity:
+def measure_fidelity(
+    real: Sequence[PatchUnderTest], fake: Mapping[str, PatchUnderTest]
+) -> Fidelity:
     """Compare noise place by place, and return the means.
 
     Args:

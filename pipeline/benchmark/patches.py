@@ -17,13 +17,13 @@ from pipeline.measure.noise_score import GREY, is_sound
 from pipeline.measure.pair import ImagePair
 from pipeline.storage import join
 
-__all__ = ["TestedPatch", "load_patches", "patch_side", "sound"]
+__all__ = ["PatchUnderTest", "load_patches", "patch_side", "sound"]
 
 _COLUMNS = ("source_uri", "scene", "camera", "iso", "crop_y", "crop_x", "params", "domain")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TestedPatch(ImagePair):
+class PatchUnderTest(ImagePair):
     """One stored pair of a corpus.
 
     Args:
@@ -49,7 +49,7 @@ class TestedPatch(ImagePair):
     domain: str
 
 
-def load_patches(root: str, index: CorpusIndex | None = None) -> list[TestedPatch]:
+def load_patches(root: str, index: CorpusIndex | None = None) -> list[PatchUnderTest]:
     """Return all pairs of a corpus in its order.
 
     Args:
@@ -63,7 +63,7 @@ def load_patches(root: str, index: CorpusIndex | None = None) -> list[TestedPatc
     return list(_rows(os.path.abspath(root), index or load_corpus(root)))
 
 
-def sound(places: Sequence[TestedPatch], max_offset: float | None) -> list[TestedPatch]:
+def sound(places: Sequence[PatchUnderTest], max_offset: float | None) -> list[PatchUnderTest]:
     """Return the places whose brightness offset is within a limit, grey levels of 255."""
     if max_offset is None:
         return list(places)
@@ -85,7 +85,7 @@ def patch_side(root: str, index: CorpusIndex) -> int:
     raise ValueError(f"the corpus {root} has no rows; widen its patches or its audit's limits.")
 
 
-def _rows(root: str, index: CorpusIndex) -> Iterator[TestedPatch]:
+def _rows(root: str, index: CorpusIndex) -> Iterator[PatchUnderTest]:
     for file, shard in CorpusReader(root, index).shards():
         columns = shard.columns(_COLUMNS)
         for row in range(shard.rows):
@@ -98,10 +98,10 @@ def _rows(root: str, index: CorpusIndex) -> Iterator[TestedPatch]:
             )
 
 
-def _place(uri: str, clean: Array, noisy: Array, values: dict[str, Any]) -> TestedPatch:
+def _place(uri: str, clean: Array, noisy: Array, values: dict[str, Any]) -> PatchUnderTest:
     # A simulated camera shoots photographs that know no camera; what it drew stands in `params`.
     drawn = json.loads(values["params"] or "{}")
-    return TestedPatch(
+    return PatchUnderTest(
         uri=uri,
         source_uri=values["source_uri"],
         clean=clean,

@@ -20,7 +20,7 @@ import numpy as np
 
 import denoisers
 from pipeline.benchmark.corpora import CorpusMaker, Part, check_test_is_unseen
-from pipeline.benchmark.patches import TestedPatch, load_patches, patch_side, sound
+from pipeline.benchmark.patches import PatchUnderTest, load_patches, patch_side, sound
 from pipeline.benchmark.rows import Row, RowResult, load_result, rows_of, save_result
 from pipeline.benchmark.table import Ranking, rank, ranking_csv, ranking_markdown
 from pipeline.benchmark.work import Real, Workbench
@@ -142,7 +142,7 @@ def _real(corpora: CorpusMaker) -> Real:
     )
 
 
-def _to_show(places: Sequence[TestedPatch]) -> list[int]:
+def _to_show(places: Sequence[PatchUnderTest]) -> list[int]:
     """Choose places to look at: of the noisiest scenes, the most textured place each."""
     best: dict[str, tuple[float, int]] = {}
     for number, place in enumerate(places):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from denoisers.base import takes_level
-from pipeline.benchmark.patches import TestedPatch
+from pipeline.benchmark.patches import PatchUnderTest
 from pipeline.measure.metrics.base import Array
 from pipeline.measure.metrics.quality import QualityConvention, psnr, ssim
 from pipeline.pixels import to_unit64, white_level
@@ -23,7 +23,7 @@ _FAINTEST = 1e-4  # of the white level: less is no noise, and no level
 # and one of them, e.g. of a burnt-out sky, would make every mean infinite.
 _EQUAL_DB = 100.0
 
-Restore = Callable[[TestedPatch], Array]
+Restore = Callable[[PatchUnderTest], Array]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ class Tested:
 
 def score_places(
     denoiser: nn.Module,
-    places: Sequence[TestedPatch],
+    places: Sequence[PatchUnderTest],
     *,
     device: torch.device,
     show: Sequence[int] = (),
@@ -59,13 +59,13 @@ def score_places(
     return _score(restorer(denoiser, device), places, show)
 
 
-def score_noisy(places: Sequence[TestedPatch], *, show: Sequence[int] = ()) -> Tested:
+def score_noisy(places: Sequence[PatchUnderTest], *, show: Sequence[int] = ()) -> Tested:
     """Return the scores of doing nothing."""
     return _score(lambda place: place.noisy, places, show)
 
 
 def score_told(
-    denoiser: nn.Module, places: Sequence[TestedPatch], *, show: Sequence[int] = ()
+    denoiser: nn.Module, places: Sequence[PatchUnderTest], *, show: Sequence[int] = ()
 ) -> Tested:
     """Return the scores of a denoiser that is told each place's true noise level.
 
@@ -81,7 +81,7 @@ def score_told(
         raise TypeError(f"{type(denoiser).__name__} takes no noise level; use score_places.")
     device = torch.device("cpu")
 
-    def restore(place: TestedPatch) -> Array:
+    def restore(place: PatchUnderTest) -> Array:
         told = denoiser.with_sigma(max(float(place.noise.std()), _FAINTEST))
         return restorer(told, device)(place)
 
@@ -92,7 +92,7 @@ def restorer(denoiser: Callable[[Tensor], Tensor], device: torch.device) -> Rest
     """Return what denoises one place: float in [0, 1], clipped, ``(H, W, C)``."""
 
     @torch.inference_mode()
-    def restore(place: TestedPatch) -> Array:
+    def restore(place: PatchUnderTest) -> Array:
         white = white_level(place.noisy.dtype)
         rows = torch.from_numpy(np.array(place.noisy.transpose(2, 0, 1)[None], np.float32)) / white
         estimate: Tensor = denoiser(rows.to(device, memory_format=torch.channels_last))
@@ -102,7 +102,7 @@ def restorer(denoiser: Callable[[Tensor], Tensor], device: torch.device) -> Rest
     return restore
 
 
-def _score(restore: Restore, places: Sequence[TestedPatch], show: Sequence[int]) -> Tested:
+def _score(restore: Restore, places: Sequence[PatchUnderTest], show: Sequence[int]) -> Tested:
     tested = Tested([], [], {})
     for number, place in enumerate(places):
         clean = to_unit64(place.clean)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.benchmark.patches import TestedPatch
+from pipeline.benchmark.patches import PatchUnderTest
 from pipeline.benchmark.ranking import Interval, Resampling
 from pipeline.benchmark.rows import RowKind, RowResult
 from pipeline.benchmark.scoring import CONVENTION
@@ -121,7 +121,7 @@ class Ranking:
 
 
 def rank(
-    manifest: BenchmarkManifest, places: Sequence[TestedPatch], results: Sequence[RowResult]
+    manifest: BenchmarkManifest, places: Sequence[PatchUnderTest], results: Sequence[RowResult]
 ) -> Ranking:
     """Rank the rows that have scores, by mean PSNR.
 
@@ -247,7 +247,7 @@ def _interval(found: Interval | None, digits: int, *, signed: bool = False) -> s
 
 def _row(
     manifest: BenchmarkManifest,
-    places: Sequence[TestedPatch],
+    places: Sequence[PatchUnderTest],
     resampling: Resampling,
     result: RowResult,
     real: RowResult | None,
@@ -278,7 +278,7 @@ def _row(
 
 
 def _groups(
-    places: Sequence[TestedPatch], result: RowResult, real: RowResult | None
+    places: Sequence[PatchUnderTest], result: RowResult, real: RowResult | None
 ) -> list[Group]:
     shots = sorted({(place.camera, place.iso) for place in places})
     return [
@@ -294,7 +294,7 @@ def _groups(
 
 def _high(
     manifest: BenchmarkManifest,
-    places: Sequence[TestedPatch],
+    places: Sequence[PatchUnderTest],
     result: RowResult,
     real: RowResult | None,
 ) -> Group | None:

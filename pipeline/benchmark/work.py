@@ -15,7 +15,7 @@ import denoisers
 from generators.weights_file import find, load_header, sha256_of_file
 from pipeline.benchmark.corpora import CorpusMaker, Part, seconds_of
 from pipeline.benchmark.fidelity import measure_fidelity
-from pipeline.benchmark.patches import TestedPatch, load_patches
+from pipeline.benchmark.patches import PatchUnderTest, load_patches
 from pipeline.benchmark.rows import Row, RowResult, SeedResult, rows_of
 from pipeline.benchmark.scoring import score_noisy, score_places, score_told
 from pipeline.canonical import sha256_of
@@ -48,7 +48,7 @@ class Real:
     folders: Mapping[Part, str]
     indexes: Mapping[Part, CorpusIndex]
     sides: Mapping[Part, int]
-    places: Sequence[TestedPatch]
+    places: Sequence[PatchUnderTest]
     shown: Sequence[int]
 
 

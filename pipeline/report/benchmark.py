@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pipeline.benchmark.patches import TestedPatch
+from pipeline.benchmark.patches import PatchUnderTest
 from pipeline.benchmark.rows import RowResult
 from pipeline.benchmark.scoring import CONVENTION
 from pipeline.benchmark.table import RankedRow, Ranking
@@ -39,7 +39,7 @@ def write_benchmark_report(
     manifest: BenchmarkManifest,
     ranking: Ranking,
     *,
-    places: Sequence[TestedPatch],
+    places: Sequence[PatchUnderTest],
     shown: Sequence[int],
     crops: Mapping[str, Mapping[int, Array]],
     results: Sequence[RowResult],
@@ -77,7 +77,7 @@ def render_benchmark(
     manifest: BenchmarkManifest,
     ranking: Ranking,
     *,
-    places: Sequence[TestedPatch],
+    places: Sequence[PatchUnderTest],
     shown: Sequence[int],
     crops: Mapping[str, Mapping[int, Array]],
     results: Sequence[RowResult],
@@ -133,7 +133,7 @@ def _cell(gap: float | None) -> dict[str, Any]:
 
 
 def _strip(
-    place: TestedPatch,
+    place: PatchUnderTest,
     number: int,
     rows: Sequence[RankedRow],
     crops: Mapping[str, Mapping[int, Array]],

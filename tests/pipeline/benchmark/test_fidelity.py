@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from pipeline.benchmark.fidelity import measure_fidelity
-from pipeline.benchmark.patches import TestedPatch
+from pipeline.benchmark.patches import PatchUnderTest
 
 
-def place(uri: str, noise: np.ndarray, *, source: str = "") -> TestedPatch:
+def place(uri: str, noise: np.ndarray, *, source: str = "") -> PatchUnderTest:
     clean = np.full((32, 32, 3), 120, np.uint8)
-    return TestedPatch(
+    return PatchUnderTest(
         uri=uri,
         source_uri=source,
         clean=clean,

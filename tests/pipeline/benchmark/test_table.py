@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.benchmark.patches import TestedPatch
+from pipeline.benchmark.patches import PatchUnderTest
 from pipeline.benchmark.rows import RowKind, RowResult, SeedResult
 from pipeline.benchmark.table import Ranking, rank, ranking_csv, ranking_markdown
 
@@ -22,7 +22,7 @@ def ranked(gaps: dict[str, float], *, spread: float = 0.01) -> Ranking:
     rng = np.random.default_rng(0)
     pixels = np.zeros((2, 2, 3), np.uint8)
     places = [
-        TestedPatch(
+        PatchUnderTest(
             uri=f"shard#{i}",
             source_uri=f"{i}",
             clean=pixels,
