@@ -18,7 +18,7 @@ from benchmarks.inputs import corpus_manifest, write_photographs
 from benchmarks.processes import watching
 from benchmarks.results import Effort, Line
 from pipeline.building.run import build
-from pipeline.engine.cluster import connected
+from pipeline.engine.connection import connected
 from pipeline.engine.resources import local_machine
 
 __all__ = ["measure", "peaks"]

@@ -29,7 +29,7 @@ from generators.base import NoiseContext, NoiseRequest
 from generators.capture import CaptureMetadata
 from generators.seeds import patch_seed
 from pipeline.building.run import Prepared, build, inline_stages, prepare, task_for
-from pipeline.engine.cluster import connected
+from pipeline.engine.connection import connected
 from pipeline.engine.resources import local_machine
 from pipeline.manifest.models import CorpusManifest
 

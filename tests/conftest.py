@@ -94,7 +94,7 @@ def pair_folder(
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One local Ray with 2 CPUs for the whole session, started when the first test asks."""
-    from pipeline.engine.cluster import connected
+    from pipeline.engine.connection import connected
     from pipeline.engine.resources import Machine
 
     with connected(None, Machine(2, 0)):

@@ -53,6 +53,11 @@ FORBIDDEN: dict[str, set[str]] = {
         *("click", "ray"),
         *("pipeline.building.run", "pipeline.cli", "pipeline.engine", "pipeline.report"),
     },
+    # Where stages run knows no stage: they are handed in.
+    "pipeline.engine": {
+        *("click", "pipeline.building", "pipeline.cli", "pipeline.corpus", "pipeline.report"),
+        *("pipeline.sources", "pipeline.training", "generators"),
+    },
     # Reading a corpus belongs beside writing it, so sources may use formats; never the reverse.
     "pipeline.corpus": {"click", "ray", "pipeline.building", "pipeline.cli", "pipeline.sources"},
     "pipeline.sources": {"click", "pipeline.building", "pipeline.cli", "ray"},

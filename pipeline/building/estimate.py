@@ -17,8 +17,8 @@ import numpy as np
 from pipeline.building.progress import duration
 from pipeline.building.run import Prepared, inline_stages, prepare, task_for
 from pipeline.corpus.formats import format_of
-from pipeline.engine.cluster import cluster_machine, connected
-from pipeline.engine.resources import Crew, Machine, crew_for, local_machine
+from pipeline.engine.connection import cluster_machine, connected
+from pipeline.engine.resources import ActorPool, Machine, actor_pool_for, local_machine
 from pipeline.manifest.models import CorpusManifest
 from pipeline.pixels import sample_bytes
 from pipeline.records import Reject
@@ -43,7 +43,7 @@ class Estimate:
     bytes: int
     seconds: float
     patches_per_s: dict[str, float]
-    crew: Crew
+    pool: ActorPool
     machine: Machine
     notes: tuple[str, ...] = ()
 
@@ -63,15 +63,15 @@ class Estimate:
             ["time", self._time()],
             [
                 "needs",
-                f"{self.crew.actors * self.crew.cpus:g} of {self.machine.cpus} CPUs for actors, "
-                f"the rest for reading and writing; {self.crew.actors * self.crew.gpus:g} of "
+                f"{self.pool.actors * self.pool.cpus:g} of {self.machine.cpus} CPUs for actors, "
+                f"the rest for reading and writing; {self.pool.actors * self.pool.gpus:g} of "
                 f"{self.machine.gpus} GPUs",
             ],
         ]
 
     def _time(self) -> str:
         work = f"about {duration(self.seconds)}" if self.seconds >= 1 else "under 1 s"
-        actors = "1 actor" if self.crew.actors == 1 else f"{self.crew.actors} actors"
+        actors = "1 actor" if self.pool.actors == 1 else f"{self.pool.actors} actors"
         return f"{work} with {actors}, after some {_RAY_START_S} s in which Ray starts"
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,9 +86,9 @@ class Estimate:
             "bytes": self.bytes,
             "seconds": round(self.seconds, 1),
             "patches_per_second_an_actor": self.patches_per_s,
-            "actors": self.crew.actors,
-            "cpus_per_actor": self.crew.cpus,
-            "gpus_per_actor": self.crew.gpus,
+            "actors": self.pool.actors,
+            "cpus_per_actor": self.pool.cpus,
+            "gpus_per_actor": self.pool.gpus,
             "cpus": self.machine.cpus,
             "gpus": self.machine.gpus,
             "notes": list(self.notes),
@@ -103,9 +103,9 @@ def estimate(manifest: CorpusManifest) -> Estimate:
         ValueError: If the manifest cannot be carried out.
     """
     machine = _machine(manifest)
-    crew = crew_for(manifest.resources, machine)
+    pool = actor_pool_for(manifest.resources, machine)
     ready = prepare(manifest)
-    rates = _rates(ready, crew.threads)
+    rates = _rates(ready, pool.threads)
     keys = [one.spec.key for one in ready.loaded]
     numbers = Counter[int]()
     splits = Counter[str]()
@@ -123,9 +123,9 @@ def estimate(manifest: CorpusManifest) -> Estimate:
         splits=dict(splits),
         generators=counts,
         bytes=_bytes(ready),
-        seconds=work / min(crew.actors, machine.cpus),
+        seconds=work / min(pool.actors, machine.cpus),
         patches_per_s={key: round(rate, 2) for key, rate in rates.items()},
-        crew=crew,
+        pool=pool,
         machine=machine,
         notes=_notes(ready.plan.rejects),
     )

@@ -1,7 +1,7 @@
 """Progress: one live line a stage on a terminal, a line every ten seconds elsewhere, or JSON lines.
 
-Stages report to a :class:`Tally`; a :class:`Display` reads it. Neither knows where the other is: on
-a cluster the tally is an actor's, in one process it is an object.
+Stages report to counters (:mod:`pipeline.engine.counters`); a :class:`Display` reads them. Neither
+knows where the other is: on a cluster the counters are an actor's, in one process an object.
 """
 
 from __future__ import annotations
@@ -10,61 +10,20 @@ import json
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-__all__ = ["STAGES", "Counts", "Display", "Ledger", "Style", "Tally", "duration", "tell"]
+from pipeline.engine.work import STAGES
 
-STAGES = ("cut", "generate", "write")
+__all__ = ["Display", "Style", "duration", "tell"]
+
 Style = Literal["auto", "json", "quiet"]
 _EVERY_S = 10.0
-
-
-@dataclass(slots=True)
-class Counts:
-    """What one stage has done: patches, and patches refused."""
-
-    patches: int = 0
-    rejected: int = 0
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts of all stages."""
-
-    stages: dict[str, Counts] = field(default_factory=lambda: {s: Counts() for s in STAGES})
-
-    def add(self, stage: str, patches: int, rejected: int) -> None:
-        """Count what a stage has done."""
-        counts = self.stages[stage]
-        counts.patches += patches
-        counts.rejected += rejected
-
-    def snapshot(self) -> dict[str, tuple[int, int]]:
-        """Return (patches, rejected) of each stage."""
-        return {name: (c.patches, c.rejected) for name, c in self.stages.items()}
-
-
-@dataclass(slots=True)
-class Ledger(Tally):
-    """A tally that also counts how often work on a shard was begun; an actor on a cluster.
-
-    It is here, where neither torch nor images are imported: its process starts first and stays.
-    """
-
-    begun: Counter[tuple[str, int]] = field(default_factory=Counter)
-
-    def begin(self, stage: str, shard: int) -> int:
-        """Count a beginning; the first is 1."""
-        self.begun[stage, shard] += 1
-        return self.begun[stage, shard]
 
 
 class Display:

@@ -11,15 +11,16 @@ and ends with the same bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from pipeline.building.finish import finish
 from pipeline.building.plan import Plan, PlannedShard, make_plan
-from pipeline.building.progress import Display, Style, Tally, tell
+from pipeline.building.progress import Display, Style, tell
 from pipeline.building.recipe import LoadedGenerator, load_generators, recipe_sha256
 from pipeline.building.reject_budget import RejectBudget, check_photographs
 from pipeline.building.resume import Resumed, look_at_output, refuse_foreign, remember_plan
@@ -30,8 +31,13 @@ from pipeline.building.stages.write import WriteStage
 from pipeline.corpus.formats import SinkOptions
 from pipeline.corpus.index import CorpusIndex
 from pipeline.corpus.shard_records import ShardRecord
-from pipeline.engine.cluster import Board, cluster_machine, connected, run_on_ray
-from pipeline.engine.resources import crew_for, local_machine
+from pipeline.engine.connection import cluster_machine, connected
+from pipeline.engine.counters import ProgressCounters
+from pipeline.engine.graph import run_on_ray
+from pipeline.engine.in_process import run_in_process
+from pipeline.engine.progress_actor import ProgressActor
+from pipeline.engine.resources import actor_pool_for, local_machine
+from pipeline.engine.work import Stages
 from pipeline.lock import run_lock
 from pipeline.manifest.models import CorpusManifest
 from pipeline.sources.base import Scan, label_of
@@ -155,15 +161,7 @@ def _what_is_to_do(ready: Prepared, missing: Sequence[PlannedShard]) -> str:
 
 def inline_stages(ready: Prepared) -> tuple[CutStage, GenerateStage]:
     """Return the stages up to the stored pixels, for this process."""
-    manifest = ready.manifest
-    generate = GenerateStage(
-        ready.loaded,
-        seed=manifest.seed,
-        size=manifest.patches.size,
-        batch_size=manifest.resources.batch_size,
-        encoding=manifest.output.encoding,
-    )
-    return _cut_stage(ready), generate
+    return _cut_stage(ready), _generate_stage(ready.loaded, ready.manifest)
 
 
 def task_for(ready: Prepared, shard: PlannedShard) -> CutTask:
@@ -197,39 +195,56 @@ def _run(
     tasks = [task_for(ready, shard) for shard in missing]
     done = sum(record.planned for record in resumed.done.values())
     display = Display(ready.plan.patches, done=done, style=style)
-    write = _write_stage(ready)
+    manifest = ready.manifest
     if inline:
-        tally = Tally()
-        with display.watching(tally.snapshot):
-            yield from _run_inline(ready, tasks, write, tally)
+        counters = ProgressCounters()
+        stages = _stages(
+            ready, lambda device, threads: _placed(ready.loaded, manifest, device, threads)
+        )
+        with display.watching(counters.snapshot):
+            yield from run_in_process(
+                tasks, stages, threads=manifest.resources.threads, counters=counters
+            )
         return
-    local = local_machine()
-    address = ready.manifest.resources.address
+    local, address = local_machine(), manifest.resources.address
     if address is None:
-        crew_for(ready.manifest.resources, local)  # refuse before a cluster is started
+        actor_pool_for(manifest.resources, local)  # refuse before a cluster is started
     tell(style, "starting Ray" if address is None else f"joining the Ray cluster {address}")
     with connected(address, local):
-        crew = crew_for(ready.manifest.resources, cluster_machine())
-        board = Board.start(ready.manifest.limits.attempts_per_shard)
-        with display.watching(board.snapshot):
+        pool = actor_pool_for(manifest.resources, cluster_machine())
+        progress = ProgressActor.start(manifest.limits.attempts_per_shard)
+        with display.watching(progress.snapshot):
             yield from run_on_ray(
-                tasks, ready.manifest, cut=_cut_stage(ready), write=write, crew=crew, board=board
+                tasks, _stages(ready, partial(_loaded, manifest)), pool=pool, progress=progress
             )
 
 
-def _run_inline(
-    ready: Prepared, tasks: Iterable[CutTask], write: WriteStage, tally: Tally
-) -> Iterator[ShardRecord]:
-    cut, generate = inline_stages(ready)
-    generate.place("cpu", ready.manifest.resources.threads)
-    for task in tasks:
-        pieces = cut(task)
-        tally.add("cut", len(pieces.rows), len(task.shard) - len(pieces.rows))
-        made = generate(pieces)
-        tally.add("generate", len(pieces.rows), len(task.shard) - len(pieces.rows))
-        record = write(made)
-        tally.add("write", record.rows, record.planned - record.rows)
-        yield record
+def _stages(ready: Prepared, generate: Callable[[str, int], GenerateStage]) -> Stages:
+    return Stages(cut=_cut_stage(ready), generate=generate, write=_write_stage(ready))
+
+
+def _loaded(manifest: CorpusManifest, device: str, threads: int) -> GenerateStage:
+    """Return the generate stage of a worker, which loads the generators itself."""
+    loaded = load_generators(manifest.generators, precision=manifest.resources.precision)
+    return _placed(loaded, manifest, device, threads)
+
+
+def _placed(
+    loaded: Sequence[LoadedGenerator], manifest: CorpusManifest, device: str, threads: int
+) -> GenerateStage:
+    stage = _generate_stage(loaded, manifest)
+    stage.place(device, threads)
+    return stage
+
+
+def _generate_stage(loaded: Sequence[LoadedGenerator], manifest: CorpusManifest) -> GenerateStage:
+    return GenerateStage(
+        loaded,
+        seed=manifest.seed,
+        size=manifest.patches.size,
+        batch_size=manifest.resources.batch_size,
+        encoding=manifest.output.encoding,
+    )
 
 
 def _cut_stage(ready: Prepared) -> CutStage:

@@ -67,6 +67,11 @@ class ShardRecord:
         object.__setattr__(self, "files", tuple(self.files))
         object.__setattr__(self, "rejects", tuple(self.rejects))
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Pairs made, and pairs refused."""
+        return self.rows, self.planned - self.rows
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON values."""
         return {

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pipeline.errors import PlanError
 from pipeline.manifest.models import Resources
 
-__all__ = ["Crew", "Machine", "crew_for", "local_machine"]
+__all__ = ["ActorPool", "Machine", "actor_pool_for", "local_machine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class ActorPool:
     """The generator actors.
 
     Args:
@@ -51,7 +51,7 @@ def local_machine() -> Machine:
     return Machine(len(os.sched_getaffinity(0)), torch.cuda.device_count())
 
 
-def crew_for(resources: Resources, machine: Machine) -> Crew:
+def actor_pool_for(resources: Resources, machine: Machine) -> ActorPool:
     """Decide on the actors.
 
     Args:
@@ -79,7 +79,7 @@ def crew_for(resources: Resources, machine: Machine) -> Crew:
     # No actor may ask for more CPUs than a machine has, as far as that is known here.
     reserve = min(float(resources.threads), free / actors, machine.cpus / machine.nodes)
     # Ray counts CPUs in ten-thousandths; rounding down keeps the last CPU whole.
-    return Crew(actors, int(reserve * 100) / 100, gpus, resources.threads)
+    return ActorPool(actors, int(reserve * 100) / 100, gpus, resources.threads)
 
 
 def _remedy(gpus: float, machine: Machine) -> str:

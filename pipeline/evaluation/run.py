@@ -23,7 +23,7 @@ import torch
 from pipeline.building.progress import Style, duration, tell
 from pipeline.canonical import sha256_of
 from pipeline.corpus.provenance import git_revision, hardware, software_versions, utc_now
-from pipeline.engine.cluster import connected
+from pipeline.engine.connection import connected
 from pipeline.engine.resources import local_machine
 from pipeline.evaluation.rows import Row, row_store
 from pipeline.evaluation.tables import conventions, figures_csv, markdown, printed

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from pipeline.engine.cluster import connected
+from pipeline.engine.connection import connected
 from pipeline.engine.resources import local_machine
 
 __all__ = ["in_process", "on_ray"]

@@ -36,6 +36,21 @@ class CutTask:
     limits: dict[str, AuditLimits]
     further: Sequence[str] = ()
 
+    @property
+    def index(self) -> int:
+        """Number of the shard in its plan."""
+        return self.shard.index
+
+    @property
+    def name(self) -> str:
+        """Name of the shard, for messages."""
+        return self.shard.name.stem
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Patches planned, and none refused."""
+        return len(self.shard), 0
+
     def where(self, row: int) -> str:
         """Return in words which patch a planned row is: the photograph, and the place in it."""
         shard = self.shard
@@ -63,6 +78,22 @@ class CutShard:
     rejects: Sequence[Reject] = field(default=())
     seconds: float = 0.0
 
+    @property
+    def index(self) -> int:
+        """Number of the shard in its plan."""
+        return self.task.index
+
+    @property
+    def name(self) -> str:
+        """Name of the shard, for messages."""
+        return self.task.name
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Patches that are left, and patches refused so far."""
+        left = len(self.rows)
+        return left, len(self.task.shard) - left
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MadeShard:
@@ -84,3 +115,19 @@ class MadeShard:
     columns: dict[str, Any]
     rejects: Sequence[Reject]
     seconds: float
+
+    @property
+    def index(self) -> int:
+        """Number of the shard in its plan."""
+        return self.task.index
+
+    @property
+    def name(self) -> str:
+        """Name of the shard, for messages."""
+        return self.task.name
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Patches that are left, and patches refused so far."""
+        left = len(self.columns["sample_id"])
+        return left, len(self.task.shard) - left

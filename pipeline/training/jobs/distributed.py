@@ -56,7 +56,7 @@ def train_on_ray(
         RuntimeError: If a worker fails; the message is its own.
     """
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
-    from pipeline.engine.cluster import cluster_machine, connected
+    from pipeline.engine.connection import cluster_machine, connected
     from pipeline.engine.resources import Machine
 
     gpu = torch.device(manifest.schedule.device).type == "cuda"

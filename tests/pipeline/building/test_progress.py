@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 import threading
 import time
@@ -14,42 +13,22 @@ import pytest
 from rich.console import Console
 
 import pipeline.building.progress as progress_module
-from pipeline.building.progress import STAGES, Display, Ledger, Tally, duration, tell
+from pipeline.building.progress import Display, duration, tell
+from pipeline.engine.counters import ProgressCounters
+from pipeline.engine.work import STAGES
 
 Snapshot = Callable[[], Mapping[str, tuple[int, int]]]
 
 
-def tally(**counts: tuple[int, int]) -> Tally:
-    made = Tally()
+def counted_as(**counts: tuple[int, int]) -> ProgressCounters:
+    made = ProgressCounters()
     for stage, (patches, rejected) in counts.items():
         made.add(stage, patches, rejected)
     return made
 
 
-def test_a_tally_adds_up_by_stage() -> None:
-    counted = tally(cut=(8, 0))
-    counted.add("cut", 6, 2)
-    counted.add("write", 3, 1)
-    assert counted.snapshot() == {"cut": (14, 2), "generate": (0, 0), "write": (3, 1)}
-
-
-def test_beginnings_are_counted_by_stage_and_shard() -> None:
-    ledger = Ledger()
-    shards = [("cut", 0), ("cut", 1), ("write", 0), ("cut", 0)]
-    assert [ledger.begin(*shard) for shard in shards] == [1, 1, 1, 2]
-
-
-def test_what_every_cluster_starts_first_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, pipeline.building.progress;"
-        " print({'torch', 'cv2', 'ray', 'h5py'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
-
-
 def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    with Display(10, done=0, style="quiet").watching(Tally().snapshot):
+    with Display(10, done=0, style="quiet").watching(ProgressCounters().snapshot):
         tell("quiet", "starting")
     assert capsys.readouterr() == ("", "")
 
@@ -57,7 +36,7 @@ def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_lines_can_be_read_and_standard_output_stays_free(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with Display(20, done=4, style="json").watching(tally(write=(6, 2)).snapshot):
+    with Display(20, done=4, style="json").watching(counted_as(write=(6, 2)).snapshot):
         tell("json", "starting")
     out, err = capsys.readouterr()
     assert out == ""
@@ -70,7 +49,7 @@ def test_json_lines_can_be_read_and_standard_output_stays_free(
 
 
 def test_lines_count_what_an_earlier_run_made(capsys: pytest.CaptureFixture[str]) -> None:
-    counted = tally(cut=(8, 0), generate=(8, 0), write=(6, 2))
+    counted = counted_as(cut=(8, 0), generate=(8, 0), write=(6, 2))
     with Display(20, done=4, style="auto").watching(counted.snapshot):
         pass
     (line,) = capsys.readouterr().err.splitlines()
@@ -83,7 +62,7 @@ def test_a_line_comes_every_while_and_a_last_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress_module, "_EVERY_S", 0.05)
-    counted, looked = Tally(), threading.Semaphore(0)
+    counted, looked = ProgressCounters(), threading.Semaphore(0)
 
     def snapshot() -> Mapping[str, tuple[int, int]]:
         looked.release()
@@ -114,7 +93,7 @@ def test_on_a_terminal_each_stage_has_its_line(monkeypatch: pytest.MonkeyPatch) 
     screen = io.StringIO()
     display = Display(40, done=0, style="auto")
     display.console = Console(file=screen, force_terminal=True, width=100)
-    with display.watching(tally(cut=(30, 10), generate=(20, 0), write=(10, 0)).snapshot):
+    with display.watching(counted_as(cut=(30, 10), generate=(20, 0), write=(10, 0)).snapshot):
         pass
     text = screen.getvalue()
     for stage, count in (("cut", "30/40"), ("generate", "20/40"), ("write", "10/40")):
@@ -147,7 +126,7 @@ def test_an_exception_of_the_run_comes_through_and_ends_the_display() -> None:
     before = threading.active_count()
     with (
         pytest.raises(RuntimeError, match="the run's own"),
-        Display(9, done=0, style="json").watching(Tally().snapshot),
+        Display(9, done=0, style="json").watching(ProgressCounters().snapshot),
     ):
         raise RuntimeError("the run's own")
     assert threading.active_count() == before

@@ -258,16 +258,16 @@ def test_an_interrupt_keeps_the_finished_shards(
     corpus_manifest: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = corpus_manifest()
-    original = build_module._run_inline
+    original = build_module.run_in_process
 
-    def interrupted(*arguments: Any) -> Iterator[Any]:
-        for number, record in enumerate(original(*arguments)):
+    def interrupted(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for number, record in enumerate(original(*arguments, **options)):
             yield record
             if number == 3:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_module, "_run_inline", interrupted)
+        patch.setattr(build_module, "run_in_process", interrupted)
         with pytest.raises(KeyboardInterrupt):
             made(manifest)
     assert not (root(manifest) / "corpus.json").exists()

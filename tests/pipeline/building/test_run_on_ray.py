@@ -17,7 +17,7 @@ import pipeline.building.run as build_module
 from pipeline.building.run import Result, build
 from pipeline.cli.errors import explain
 from pipeline.corpus.verify import verify
-from pipeline.engine.cluster import cluster_machine
+from pipeline.engine.connection import cluster_machine
 from pipeline.engine.resources import Machine
 from pipeline.errors import WorkerError
 from pipeline.manifest.models import CorpusManifest

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.engine.resources import Crew, Machine, crew_for
+from pipeline.engine.resources import ActorPool, Machine, actor_pool_for
 from pipeline.errors import PlanError
 from pipeline.manifest.models import Resources
 
 
-def crew(machine: Machine, **wishes: float) -> Crew:
-    return crew_for(Resources.model_validate(wishes), machine)
+def pool(machine: Machine, **wishes: float) -> ActorPool:
+    return actor_pool_for(Resources.model_validate(wishes), machine)
 
 
 MACHINES = [Machine(c, 0, n) for c, n in ((1, 1), (2, 1), (3, 1), (16, 1), (4, 2), (4, 4), (64, 8))]
@@ -20,7 +20,7 @@ MACHINES = [Machine(c, 0, n) for c, n in ((1, 1), (2, 1), (3, 1), (16, 1), (4, 2
 def test_however_actors_are_spread_one_machine_has_a_whole_cpu_left(machine: Machine) -> None:
     for actors in range(1, machine.cpus + 1):
         for threads in (1, 2, 5):
-            found = crew(machine, actors=actors, threads=threads)
+            found = pool(machine, actors=actors, threads=threads)
             assert found.actors == actors
             # At worst every machine keeps just under one CPU, which no cut task fits in.
             assert found.actors * found.cpus <= machine.cpus - machine.nodes + 1e-9
@@ -31,24 +31,24 @@ def test_however_actors_are_spread_one_machine_has_a_whole_cpu_left(machine: Mac
 @pytest.mark.parametrize("machine", MACHINES, ids=str)
 @pytest.mark.parametrize("threads", [1, 2, 100])
 def test_without_wishes_as_many_actors_work_as_have_cpus(machine: Machine, threads: int) -> None:
-    found = crew(machine, threads=threads)
+    found = pool(machine, threads=threads)
     assert found.actors == max(1, machine.cpus // threads)
     assert found.threads == threads
     assert found.gpus == 0
 
 
 def test_actors_reserve_their_threads_where_there_is_room() -> None:
-    assert crew(Machine(16, 0), actors=3, threads=4).cpus == 4
-    assert crew(Machine(16, 0), actors=4, threads=4).cpus == 3.75
+    assert pool(Machine(16, 0), actors=3, threads=4).cpus == 4
+    assert pool(Machine(16, 0), actors=4, threads=4).cpus == 3.75
 
 
 def test_no_actor_reserves_more_than_a_machine_has() -> None:
-    assert crew(Machine(8, 0, 4), actors=1, threads=6).cpus <= 2
+    assert pool(Machine(8, 0, 4), actors=1, threads=6).cpus <= 2
 
 
 def test_more_actors_than_cpus_are_refused_with_the_number_that_fits() -> None:
     with pytest.raises(PlanError, match=r"3 actors on 2 CPUs .*wait for ever.* to 2 or less"):
-        crew(Machine(2, 0), actors=3)
+        pool(Machine(2, 0), actors=3)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_more_gpus_than_there_are_is_refused_with_what_fits(
     machine: Machine, wishes: dict[str, float], remedy: str
 ) -> None:
     with pytest.raises(PlanError, match=f"wait for ever.*{remedy}"):
-        crew(machine, **wishes)
+        pool(machine, **wishes)
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,5 @@ def test_more_gpus_than_there_are_is_refused_with_what_fits(
 def test_gpus_are_used_where_there_are_any(
     machine: Machine, wishes: dict[str, float], actors: int, gpus: float
 ) -> None:
-    found = crew(machine, **wishes)
+    found = pool(machine, **wishes)
     assert (found.actors, found.gpus) == (actors, gpus)
