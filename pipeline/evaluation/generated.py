@@ -107,9 +107,7 @@ class GeneratorMeasure:
             to_unit_nchw(np.stack([b.clean for b in blocks])),
             to_unit_nchw(np.stack([b.noisy for b in blocks])),
         )
-        capture = CaptureMetadata(
-            camera=tuple(b.camera for b in blocks), iso=tuple(b.iso for b in blocks)
-        )
+        capture = CaptureMetadata.of([block.capture for block in blocks])
         context = NoiseContext(clean=clean, capture=capture)
         samples = [
             self._sample(context, noisy, blocks, number)

@@ -129,9 +129,7 @@ def _score_group(
         to_unit_nchw(np.stack([b.clean for b in blocks])),
         to_unit_nchw(np.stack([b.noisy for b in blocks])),
     )
-    capture = CaptureMetadata(
-        camera=tuple(b.camera for b in blocks), iso=tuple(b.iso for b in blocks)
-    )
+    capture = CaptureMetadata.of([block.capture for block in blocks])
     request = NoiseRequest.of(
         generator,
         clean=clean,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from generators.capture import CaptureValue
 from pipeline.measure.metrics.base import Array
 from pipeline.measure.pair import ImagePair
 from pipeline.records import ImageRecord
@@ -30,6 +31,7 @@ class PairBlock(ImagePair):
         noisy: Its real noisy partner, same shape.
         camera: Camera name, if known.
         iso: ISO speed, if known.
+        further: Further capture metadata, by column.
         scene: Scene or file the block is from.
         y: Top of the block in the photograph, pixels.
         x: Left of the block in the photograph, pixels.
@@ -45,6 +47,13 @@ class PairBlock(ImagePair):
     x: int = 0
     camera: str | None = None
     iso: int | None = None
+    further: tuple[tuple[str, CaptureValue], ...] = ()
+
+    @property
+    def capture(self) -> dict[str, CaptureValue | None]:
+        """All that is known of how it was taken, by column."""
+        return {"camera": self.camera, "iso": self.iso, **dict(self.further)}
+
     domain: str = "srgb"
 
     def __post_init__(self) -> None:
@@ -129,6 +138,7 @@ def pair_blocks(
                 noisy=noisy[place],
                 camera=record.camera,
                 iso=record.iso,
+                further=record.further,
                 scene=record.scene,
                 y=y,
                 x=x,
