@@ -48,13 +48,12 @@ class PairBlock(ImagePair):
     camera: str | None = None
     iso: int | None = None
     further: tuple[tuple[str, CaptureValue], ...] = ()
+    domain: str = "srgb"
 
     @property
     def capture(self) -> dict[str, CaptureValue | None]:
         """All that is known of how it was taken, by column."""
         return {"camera": self.camera, "iso": self.iso, **dict(self.further)}
-
-    domain: str = "srgb"
 
     def __post_init__(self) -> None:
         where = f"block {self.scene}[y={self.y},x={self.x}]"
