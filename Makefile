@@ -14,10 +14,10 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 ARGS ?=
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test check bench golden wheel clean
+.PHONY: help demo test check bench golden golden-check wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed ## install, then make a small noisy corpus from bundled photographs
 	$(BIN)/noisemill run quickstart
@@ -39,6 +39,9 @@ golden: $(VENV)/.installed-dev ## make the golden fixtures again; refuses on a d
 		"fixtures belong to one revision (git status)." >&2; exit 1; }
 	@for file in $$(find tests -name 'test_golden_*.py' | sort); do \
 		module="$${file%.py}"; $(BIN)/python -m "$${module//\//.}"; done
+
+golden-check: $(VENV)/.installed-dev ## compare the golden fixtures as a processor without AVX makes them
+	$(BIN)/python -m tests.contracts.processors sse4 $(BIN)/python -m pytest --quiet $$(find tests -name 'test_golden_*.py')
 
 wheel: $(VENV)/.installed-dev ## build the wheel and run the tests against it, outside the checkout
 	$(BIN)/python tools/check_wheel.py $(ARGS)

@@ -58,6 +58,7 @@ class NoiseGenerator(ABC):
             ``"reference"``. Checked before work starts.
         multiple: What H and W must be divisible by.
         color_only: Whether grey sRGB is refused.
+        same_bits: Whether noise has the same bits on every processor (:mod:`generators.exact`).
     """
 
     name: str
@@ -67,6 +68,7 @@ class NoiseGenerator(ABC):
     needs: frozenset[Need] = frozenset()
     multiple: int = 1
     color_only: bool = False
+    same_bits: bool = False
     _pinned: Mapping[str, CaptureValue] = {}
 
     @abstractmethod
@@ -217,7 +219,7 @@ class _Plain(NoiseGenerator):
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        for name in (*_LEAST[:-1], "multiple", "color_only"):
+        for name in (*_LEAST[:-1], "multiple", "color_only", "same_bits"):
             setattr(self, name, getattr(inner, name, getattr(self, name, None)))
 
     def __getattr__(self, name: str) -> Any:

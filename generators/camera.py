@@ -73,6 +73,7 @@ class SimulatedCamera(NoiseGenerator):
     name = "camera"
     multiple = 2
     revision = 2
+    same_bits = True
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class RealNoise(NoiseGenerator):
 
     name = "real"
     revision = 1
+    same_bits = True
     needs = frozenset({"reference"})
 
     def __init__(self, *, domain: Domain = "srgb") -> None:
@@ -60,6 +61,7 @@ class MeasuredAwgn(NoiseGenerator):
 
     name = "awgn-measured"
     revision = 2
+    same_bits = True
     needs = frozenset({"reference"})
 
     def _sample(self, request: NoiseRequest) -> NoiseSample:
@@ -76,6 +78,7 @@ class FittedHeteroscedastic(NoiseGenerator):
 
     name = "heteroscedastic-fitted"
     revision = 2
+    same_bits = True
     needs = frozenset({"reference"})
 
     def _sample(self, request: NoiseRequest) -> NoiseSample:

@@ -90,6 +90,7 @@ class OnRaw(NoiseGenerator):
         self.gives = output
         self.needs = inner.needs
         self.multiple = 2 * inner.multiple
+        self.same_bits = inner.same_bits
 
     def place(self, device: str) -> None:
         """Move the inner generator to a device, if it can be moved."""

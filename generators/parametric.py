@@ -76,6 +76,7 @@ class AWGN(DensityGenerator):
 
     name = "awgn"
     revision = 1
+    same_bits = True
 
     def __init__(self, *, sigma: float | Sequence[float], domain: Domain = "srgb") -> None:
         self._range = (
@@ -135,6 +136,7 @@ class SpatiallyVariantAWGN(NoiseGenerator):
 
     name = "spatially-variant-awgn"
     revision = 2
+    same_bits = True
 
     def __init__(
         self, *, sigma: Sequence[float], map: str = "bumps", domain: Domain = "srgb"
@@ -197,6 +199,7 @@ class Heteroscedastic(DensityGenerator):
 
     name = "heteroscedastic"
     revision = 2
+    same_bits = True
 
     def __init__(
         self,
@@ -260,6 +263,7 @@ class PoissonGaussian(DensityGenerator):
 
     name = "poisson-gaussian"
     revision = 1
+    same_bits = True
 
     def __init__(self, *, gain: float, read_noise: float, domain: Domain = "srgb") -> None:
         self._gain = check_number("gain", gain, low=0.0, open_low=True)

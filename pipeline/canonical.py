@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from pipeline.storage import DatasetError
@@ -48,7 +48,10 @@ def scalar_fields(cls: Any) -> list[str]:
 
 
 def rebuild(cls: type[_T], data: Any, where: str, **ready: Any) -> _T:
-    """Make a dataclass from JSON: unknown keys are passed over, missing and mistyped ones refused.
+    """Make a dataclass from JSON: unknown keys are passed over, mistyped ones refused.
+
+    A key that is missing is refused too, unless the field has a default: those came later than the
+    files that lack them.
 
     Args:
         cls: A dataclass.
@@ -64,6 +67,8 @@ def rebuild(cls: type[_T], data: Any, where: str, **ready: Any) -> _T:
     values = dict(ready)
     for field in fields(cls):  # type: ignore[arg-type]
         if field.name in values:
+            continue
+        if field.name not in data and field.default is not MISSING:
             continue
         if field.name not in data:
             raise DatasetError(f"{where} is damaged: {cls.__name__} has no {field.name!r}.")

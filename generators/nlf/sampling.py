@@ -51,6 +51,7 @@ class NLFGenerator(TrainedGenerator[NLF], DensityGenerator):
 
     name = "nlf"
     revision = 2
+    same_bits = True
     accepts: Domain = "raw"
     gives: Domain = "raw"
     needs = frozenset({"camera", "iso"})

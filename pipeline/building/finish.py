@@ -25,6 +25,7 @@ from pipeline.corpus.index import (
     write_index,
 )
 from pipeline.corpus.provenance import git_revision, hardware, software_versions, utc_now
+from pipeline.corpus.repeats import promise
 from pipeline.corpus.shard_records import ShardRecord
 from pipeline.images import ImageError, read_pixels
 from pipeline.manifest.models import CorpusManifest
@@ -107,12 +108,15 @@ def _same(
     """
     ways = ("resources", "limits", "report")
     was, now = ({k: v for k, v in m.items() if k not in ways} for m in (index.manifest, told))
-    files = [[file.to_dict() for file in shard.files] for shard in index.shards]
     return (
         index.plan_sha256 == plan.sha256
         and was == now
-        and files == [[file.to_dict() for file in record.files] for record in records]
+        and list(map(_made, index.shards)) == list(map(_made, records))
     )
+
+
+def _made(record: ShardRecord) -> tuple[object, ...]:
+    return record.processor, *record.files
 
 
 def _report(root: str, index: CorpusIndex, plan: Plan) -> str:
@@ -140,6 +144,7 @@ def _generator(one: LoadedGenerator) -> GeneratorEntry:
         weights=one.spec.weights,
         weights_sha256=one.weights_sha256,
         license=one.license,
+        repeats=promise(same_bits=one.same_bits, precision=one.precision),
     )
 
 

@@ -57,6 +57,7 @@ class LoadedGenerator:
         weights_path: File of its weights, if it has any.
         weights_sha256: SHA-256 of that file; empty if there is none.
         license: Licence of the weights, from their card.
+        precision: ``float32`` or ``bf16``, in which its network computes.
     """
 
     spec: GeneratorSpec
@@ -64,11 +65,17 @@ class LoadedGenerator:
     weights_path: Path | None
     weights_sha256: str
     license: str | None
+    precision: str = "float32"
 
     @property
     def multiple(self) -> int:
         """What the patch size must be divisible by."""
         return self.generator.multiple
+
+    @property
+    def same_bits(self) -> bool:
+        """Whether its noise has the same bits on every processor."""
+        return self.generator.same_bits
 
     @property
     def color_only(self) -> bool:
@@ -122,6 +129,7 @@ def _load(spec: GeneratorSpec, precision: str) -> LoadedGenerator:
         weights_path=path,
         weights_sha256=sha256_of_file(path) if path is not None else "",
         license=None if path is None else card(path).get("license", "unspecified"),
+        precision=str(params.get("precision", "float32")),
     )
 
 

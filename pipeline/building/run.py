@@ -30,6 +30,7 @@ from pipeline.building.stages.work import CutTask
 from pipeline.building.stages.write import WriteStage
 from pipeline.corpus.formats import SinkOptions
 from pipeline.corpus.index import CorpusIndex
+from pipeline.corpus.repeats import mixed_processors
 from pipeline.corpus.shard_records import ShardRecord
 from pipeline.engine.connection import cluster_machine, connected
 from pipeline.engine.counters import ProgressCounters
@@ -141,6 +142,9 @@ def build(
             for record in running:
                 records[record.index] = record
                 budget.add(record.rejects)
+        mixed = mixed_processors(record.processor for record in records.values() if record.rows)
+        if mixed:
+            tell(style, mixed)
         seconds = time.monotonic() - started
         ordered = [records[shard.index] for shard in ready.plan.shards]
         index, report = finish(ready.manifest, ready.loaded, ready.plan, ordered, seconds=seconds)

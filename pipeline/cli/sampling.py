@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from generators.base import NoiseGenerator
     from pipeline.models.choice import ChosenWeights
+    from pipeline.pictures.sample import Regenerated
     from pipeline.pictures.saving import PictureFolder
 
     Pair = tuple[NDArray[Any], NDArray[Any]]
@@ -60,7 +61,8 @@ def sample(
     which; --weights names others. A result that is there is not replaced without --overwrite.
 
     With --corpus and --id: make one sample of a corpus again, compare it with the stored pixels,
-    and write both images; exit with 1 if they differ.
+    and write both images; exit with 1 if they differ. A network on another kind of processor than
+    the corpus was made on is compared within a tolerance.
     """
     from pipeline.pictures.saving import PictureFolder
 
@@ -214,9 +216,32 @@ def _again(corpus: str | None, sample_id: str | None, out: PictureFolder, as_jso
         for name, pixels in (("clean", made.clean), ("noisy", made.noisy))
     }
     if as_json:
-        print_json({"sample_id": sample_id, "equal": made.equal, **files})
+        print_json(
+            {
+                "sample_id": sample_id,
+                "equal": made.equal,
+                "verdict": made.verdict,
+                "made_on": made.made_on,
+                "made_here": made.made_here,
+                **files,
+            }
+        )
     else:
-        verdict = "equal to" if made.equal else "DIFFERENT from"
-        click.echo(f"{sample_id}: made again, {verdict} the stored pixels.")
+        click.echo(f"{sample_id}: made again, {_compared(made)}.")
         click.echo("\n".join(files.values()))
-    sys.exit(0 if made.equal else 1)
+    sys.exit(1 if made.verdict == "different" else 0)
+
+
+def _compared(made: Regenerated) -> str:
+    """Return how a sample that was made again compares with the stored one, in words."""
+    if made.same_bits or made.made_on == made.made_here:
+        return f"{'equal to' if made.equal else 'DIFFERENT from'} the stored pixels"
+    words = {
+        "equal": "equal to the stored pixels",
+        "within tolerance": "within the tolerance between kinds of processor of the stored pixels",
+        "different": "DIFFERENT from the stored pixels by more than kinds of processor differ",
+    }
+    return (
+        f"{words[made.verdict]} (made on {made.made_on or 'a processor that is not recorded'}; "
+        f"this is {made.made_here})"
+    )

@@ -41,6 +41,8 @@ class GeneratorEntry:
         weights: Name or file of its weights, if it has any.
         weights_sha256: SHA-256 of the weights; empty if there are none.
         license: Licence of the weights.
+        repeats: What a rerun elsewhere gives, in words (:func:`pipeline.corpus.repeats.promise`);
+            empty in indexes from before it was said.
     """
 
     key: str
@@ -49,6 +51,7 @@ class GeneratorEntry:
     weights: str | None
     weights_sha256: str
     license: str | None
+    repeats: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

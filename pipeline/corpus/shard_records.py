@@ -49,6 +49,8 @@ class ShardRecord:
         files: The shard's files, one a format.
         seconds: Time from the first stage to the last file, s.
         plan_sha256: Hash of the plan it belongs to.
+        processor: Kind of processor that made the noise (:mod:`pipeline.corpus.repeats`); empty in
+            records from before it was kept.
         rejects: What was refused; in ``_records`` and ``rejected.jsonl``, not in ``corpus.json``.
     """
 
@@ -60,6 +62,7 @@ class ShardRecord:
     files: Sequence[FileRecord]
     seconds: float
     plan_sha256: str
+    processor: str = ""
     rejects: Sequence[Reject] = ()
 
     def __post_init__(self) -> None:

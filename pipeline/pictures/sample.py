@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from pipeline.building.run import inline_stages, prepare, task_for
 from pipeline.corpus.formats import ShardName
 from pipeline.corpus.index import load_corpus
 from pipeline.corpus.reader import open_corpus
+from pipeline.corpus.repeats import within_tolerance
 from pipeline.manifest.models import CorpusManifest
 
 __all__ = ["Regenerated", "regenerate"]
@@ -20,12 +21,27 @@ __all__ = ["Regenerated", "regenerate"]
 
 @dataclass(frozen=True, slots=True)
 class Regenerated:
-    """A sample made again, beside what the corpus stores."""
+    """A sample made again, beside what the corpus stores.
+
+    Args:
+        clean: ``(H, W, C)`` made again, in the corpus's encoding.
+        noisy: Likewise.
+        stored_clean: ``(H, W, C)`` of the corpus.
+        stored_noisy: Likewise.
+        made_on: Kind of processor that the shard's record names; empty if it names none.
+        made_here: Kind of this processor.
+        same_bits: Whether the generator gives the same bits on every processor.
+        precision: ``float32`` or ``bf16``, of its network.
+    """
 
     clean: NDArray[Any]
     noisy: NDArray[Any]
     stored_clean: NDArray[Any]
     stored_noisy: NDArray[Any]
+    made_on: str
+    made_here: str
+    same_bits: bool
+    precision: str = "float32"
 
     @property
     def equal(self) -> bool:
@@ -34,6 +50,17 @@ class Regenerated:
             np.array_equal(self.clean, self.stored_clean)
             and np.array_equal(self.noisy, self.stored_noisy)
         )
+
+    @property
+    def verdict(self) -> Literal["equal", "within tolerance", "different"]:
+        """How the pixels compare; a tolerance is for networks on another kind of processor."""
+        if self.equal:
+            return "equal"
+        if self.same_bits or self.made_on == self.made_here:
+            return "different"
+        pairs = ((self.clean, self.stored_clean), (self.noisy, self.stored_noisy))
+        near = (within_tolerance(a, b, precision=self.precision) for a, b in pairs)
+        return "within tolerance" if all(near) else "different"
 
 
 def regenerate(root: str, sample_id: str) -> Regenerated:
@@ -47,7 +74,7 @@ def regenerate(root: str, sample_id: str) -> Regenerated:
         ValueError: If there is no such sample, or its photograph is no longer what it was.
     """
     index = load_corpus(root)
-    stored, columns = _stored(root, sample_id)
+    stored, columns, made_on = _stored(root, sample_id)
     ready = prepare(CorpusManifest.model_validate(index.manifest))
     images = [i for i, r in enumerate(ready.plan.records) if r.image_id == columns["source_id"]]
     if not images:
@@ -69,19 +96,39 @@ def regenerate(root: str, sample_id: str) -> Regenerated:
     if not sample_id.startswith(expected):
         raise ValueError(f"{sample_id} does not belong to the manifest in {root}/corpus.json.")
     cut, generate = inline_stages(ready)
-    made = generate(cut(task_for(ready, shard)))
+    threads = torch.get_num_threads()
+    try:
+        generate.place("cpu", ready.manifest.resources.threads)
+        made = generate(cut(task_for(ready, shard)))
+    finally:
+        torch.set_num_threads(threads)
     if not len(made.columns["sample_id"]):
         raise ValueError(f"{columns['source_uri']} cannot be cut: {made.rejects[0].detail}")
-    return Regenerated(made.clean[0], made.noisy[0], stored[0], stored[1])
+    one = ready.loaded[int(shard.generator[0])]
+    return Regenerated(
+        made.clean[0],
+        made.noisy[0],
+        *stored,
+        made_on=made_on,
+        made_here=made.processor,
+        same_bits=one.same_bits,
+        precision=one.precision,
+    )
 
 
-def _stored(root: str, sample_id: str) -> tuple[tuple[NDArray[Any], NDArray[Any]], dict[str, Any]]:
+def _stored(
+    root: str, sample_id: str
+) -> tuple[tuple[NDArray[Any], NDArray[Any]], dict[str, Any], str]:
+    """Return a sample's pixels and columns, and the kind of processor that made it."""
     names = ("sample_id", "source_id", "source_uri", "crop_y", "crop_x", "split", "generator")
-    for _, shard in open_corpus(root).shards():
+    corpus = open_corpus(root)
+    made_on = {file.path: shard.processor for shard in corpus.index.shards for file in shard.files}
+    for file, shard in corpus.shards():
         columns = shard.columns(names)
         if sample_id in columns["sample_id"]:
             row = columns["sample_id"].index(sample_id)
-            return shard.pair(row), {name: columns[name][row] for name in names}
+            values = {name: columns[name][row] for name in names}
+            return shard.pair(row), values, made_on[file.path]
     raise ValueError(
         f"{root} holds no sample '{sample_id}'; `noisemill inspect {root}` lists some."
     )

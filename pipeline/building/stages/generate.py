@@ -25,6 +25,7 @@ from pipeline.building.plan import patch_id
 from pipeline.building.recipe import LoadedGenerator
 from pipeline.building.stages.work import CutShard, MadeShard
 from pipeline.corpus.columns import noise_std
+from pipeline.corpus.repeats import processor
 from pipeline.pixels import SampleType, quantise, to_nhwc, to_unit_nchw
 from pipeline.records import ImageRecord
 
@@ -53,10 +54,12 @@ class GenerateStage:
     ) -> None:
         self.loaded, self.seed, self.size = loaded, seed, size
         self.batch_size, self.encoding = batch_size, encoding
+        self.processor = processor("cpu")
 
     def place(self, device: str, threads: int) -> None:
         """Pin CPU threads and move generators that can be moved to a device."""
         torch.set_num_threads(threads)
+        self.processor = processor(device)
         for one in self.loaded:
             one.generator.place(device)
 
@@ -90,6 +93,7 @@ class GenerateStage:
             columns=columns,
             rejects=cut.rejects,
             seconds=cut.seconds + time.monotonic() - started,
+            processor=self.processor,
         )
 
     def _batch(

@@ -107,6 +107,7 @@ class MadeShard:
             for the task's further ones.
         rejects: All refused so far.
         seconds: Time so far.
+        processor: Kind of processor that made the noise.
     """
 
     task: CutTask
@@ -115,6 +116,7 @@ class MadeShard:
     columns: dict[str, Any]
     rejects: Sequence[Reject]
     seconds: float
+    processor: str
 
     @property
     def index(self) -> int:

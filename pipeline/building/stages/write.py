@@ -55,6 +55,7 @@ class WriteStage:
             files=tuple(files),
             seconds=round(made.seconds + time.monotonic() - started, 3),
             plan_sha256=self.plan_sha256,
+            processor=made.processor,
             rejects=tuple(made.rejects),
         )
         write_record(self.root, record)

@@ -19,11 +19,13 @@ import pytest
 
 import pipeline.building.finish as finish_module
 import pipeline.building.run as build_module
+import pipeline.building.stages.generate as generate_module
 from generators.base import NoiseRequest, NoiseSample
 from generators.parametric import AWGN
 from generators.sample_check import SampleError
 from pipeline.building.run import Result, build
 from pipeline.corpus.index import load_corpus
+from pipeline.corpus.repeats import processor
 from pipeline.corpus.verify import verify
 from pipeline.errors import ManifestChangedError, NotACorpusError, RejectBudgetError
 from pipeline.lock import run_lock
@@ -567,3 +569,32 @@ def test_real_pairs_make_a_sound_corpus(corpus_manifest: Make, data_dir: Path) -
     assert result.index.totals.rows + result.index.totals.rejected == 5 * 3 * 2
     assert result.index.splits == {"val": result.index.totals.rows}
     assert result.index.totals.rows > 20
+
+
+def test_a_run_finished_on_another_kind_of_processor_is_valid_and_tells_so_in_one_line(
+    corpus_manifest: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = corpus_manifest()
+    own = {shard.processor for shard in made(manifest).index.shards}
+    before = checksums(root(manifest))
+    assert own == {processor("cpu")}
+    lose_files(root(manifest))
+    told: list[str] = []
+    monkeypatch.setattr(build_module, "tell", lambda style, text: told.append(text))
+    monkeypatch.setattr(generate_module, "processor", lambda device: "another kind")
+    result = made(manifest)
+    assert {shard.processor for shard in result.index.shards} == {*own, "another kind"}
+    assert len([line for line in told if "2 kinds of processor" in line]) == 1
+    assert verify(manifest.output.path, deep=True).problems == []
+    assert checksums(root(manifest)) == before
+    told.clear()
+    assert made(manifest).made == 0
+    assert {shard.processor for shard in load_corpus(manifest.output.path).shards} == {
+        *own,
+        "another kind",
+    }
+
+
+def test_the_index_promises_bits_of_formulas_on_every_processor(finished: CorpusManifest) -> None:
+    entries = load_corpus(finished.output.path).generators
+    assert {entry.repeats for entry in entries} == {"the same bits on every processor"}

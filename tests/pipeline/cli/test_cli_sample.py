@@ -12,11 +12,15 @@ import generators
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights
+from pipeline.building.stages.generate import GenerateStage
+from pipeline.building.stages.work import CutShard, MadeShard
+from pipeline.dataset import CorpusDataset
 from pipeline.models.choice import choose_weights
 from tests.contracts.command import document, noisemill, write_manifest
 
 Texture = Callable[..., np.ndarray]
 Write = Callable[[Path, np.ndarray], Path]
+GAUSSIAN = {"name": "awgn", "params": {"sigma": 25}}
 GENERATORS = {
     "awgn": ("--param", "sigma=25"),
     "camera": ("--iso", "3200"),
@@ -248,6 +252,8 @@ def test_a_sample_of_a_corpus_is_made_again(tmp_path: Path, photo_folder: Path) 
         stored = shard.pair(3)[1]
     again = document("sample", "--corpus", corpus, "--id", name, "--out", out)
     assert again["equal"] is True
+    assert again["verdict"] == "equal"
+    assert again["made_on"] == again["made_here"] != ""
     assert np.array_equal(cv2.imread(again["noisy"])[..., ::-1], stored)
     called = noisemill("sample", "--corpus", corpus, "--id", "nothing", "--out", out)
     assert called.exit_code == 1
@@ -256,3 +262,40 @@ def test_a_sample_of_a_corpus_is_made_again(tmp_path: Path, photo_folder: Path) 
     called = noisemill("sample", "--corpus", corpus, "--id", name, "--out", out)
     assert called.exit_code == 1
     assert "is not among the sources any more" in called.stderr
+
+
+@pytest.mark.usefixtures("shelf")
+def test_a_networks_sample_is_compared_within_a_tolerance_on_another_kind_of_processor(
+    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = {"name": "naflow", "weights": "naflow-small", "params": {"sampling": "random"}}
+    manifest = write_manifest(
+        tmp_path / "m.yaml", source=photo_folder, generators=[network, GAUSSIAN]
+    )
+    assert noisemill("run", manifest, "--inline").exit_code == 0
+    corpus = tmp_path / "out"
+    names = [row["sample_id"] for row in CorpusDataset(corpus)]
+    naflow, awgn = (next(n for n in names if n.endswith(g)) for g in ("-naflow", "-awgn"))
+    call = ("sample", "--corpus", corpus, "--out", tmp_path / "again", "--overwrite", "--id")
+    assert "(made on" not in noisemill(*call, naflow).stdout
+
+    make = GenerateStage.__call__
+
+    def one_level_off(stage: GenerateStage, cut: CutShard) -> MadeShard:
+        shard = make(stage, cut)
+        shard.noisy[0, 0, 0, 0] ^= 1
+        return shard
+
+    monkeypatch.setattr(GenerateStage, "__call__", one_level_off)
+    assert "DIFFERENT" in noisemill(*call, naflow).stdout
+    monkeypatch.setattr("pipeline.building.stages.generate.processor", lambda device: "another")
+    monkeypatch.setattr(
+        "pipeline.pictures.sample.within_tolerance", lambda one, other, precision: True
+    )
+    called = noisemill(*call, naflow)
+    assert called.exit_code == 0
+    assert "within the tolerance between kinds of processor" in called.stdout
+    assert "this is another)" in called.stdout
+    called = noisemill(*call, awgn)
+    assert called.exit_code == 1
+    assert "DIFFERENT" in called.stdout

@@ -80,3 +80,15 @@ def test_orphans_are_swept_and_nothing_else(root: str) -> None:
 def test_a_record_names_the_missing_field() -> None:
     with pytest.raises(DatasetError, match="here is damaged: ShardRecord has no 'index'"):
         ShardRecord.from_dict({"files": []}, where="here")
+
+
+def test_a_record_says_what_made_it_and_one_from_before_is_read_without(root: str) -> None:
+    index = write_corpus(root)
+    record = dataclasses.replace(index.shards[0], processor="maker 1/2 AVX2")
+    write_record(root, record)
+    assert done_shards(root, PLAN)[0].processor == "maker 1/2 AVX2"
+    path = f"{RECORDS}/{record.name}.json"
+    values = json.loads(read_bytes(root, path))
+    del values["processor"]
+    publish(root, path, json.dumps(values).encode())
+    assert done_shards(root, PLAN)[0] == dataclasses.replace(record, processor="")

@@ -24,7 +24,7 @@ from pipeline.corpus.formats import open_shard
 from pipeline.corpus.index import load_corpus
 from pipeline.manifest.models import CorpusManifest
 from pipeline.pictures.noise import MARGIN, add_noise, tiles
-from pipeline.pictures.sample import regenerate
+from pipeline.pictures.sample import Regenerated, regenerate
 
 Make = Callable[..., CorpusManifest]
 
@@ -259,3 +259,28 @@ def test_a_photograph_that_changed_or_went_is_told(
     write_image(photo_folder / "a.png", texture(48, 64, seed=99))
     with pytest.raises(ValueError, match=r"not among the sources any more: .*a\.png"):
         regenerate(root, sample_id)
+
+
+@pytest.mark.parametrize(
+    ("made_on", "same_bits", "change", "verdict"),
+    [
+        ("here", False, 0, "equal"),
+        ("here", False, 1, "different"),
+        ("elsewhere", False, 0, "equal"),
+        ("elsewhere", False, 1, "within tolerance"),
+        ("", False, 1, "within tolerance"),
+        ("elsewhere", False, 2, "different"),
+        ("elsewhere", True, 1, "different"),
+    ],
+)
+def test_a_sample_made_again_is_judged_by_what_repeats_there(
+    made_on: str, same_bits: bool, change: int, verdict: str
+) -> None:
+    clean = np.full((64, 64, 3), 100, np.uint8)
+    noisy = clean.copy()
+    noisy[0, 0, 0] += change
+    again = Regenerated(
+        clean, noisy, clean, clean, made_on=made_on, made_here="here", same_bits=same_bits
+    )
+    assert again.verdict == verdict
+    assert again.equal is (change == 0)
