@@ -398,7 +398,7 @@ def test_a_report_that_cannot_be_renewed_does_not_end_a_training(
 
     monkeypatch.setattr(train_folder, "_PAGE_EVERY_S", 0.0)
     monkeypatch.setattr("pipeline.report.training.write_training_report", fail)
-    monkeypatch.setattr(train_module, "_report", lambda folder, manifest, left, *_: left)
+    monkeypatch.setattr(train_module, "_report", lambda folder, manifest, left, **_: left)
     manifest = training(report=True, schedule={"steps": 2})
     result = train_generator(manifest, source="tiny.yaml", style="auto")
     assert result.steps == 2
