@@ -199,6 +199,8 @@ class _Check:
         if not guess and not others:
             guess = self._elsewhere(name) or closest(name, allowed)
         hint = f"did you mean '{guess}'?" if guess else ""
+        if guess == name:
+            hint = "it belongs to the top of the manifest, not into a section"
         if not guess and others and spot.union is not None:
             hint = f"it belongs to {spot.union.tag} {', '.join(others)}"
         self._tell(

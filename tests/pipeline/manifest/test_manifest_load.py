@@ -151,6 +151,13 @@ SLIPS = {
         "sources.1.path",
         "it belongs to type images, pairs, corpus",
     ),
+    "key of the top in a section": (
+        "  path: out/x",
+        "  path: out/x\n  report: false",
+        15,
+        "output.report",
+        "; it belongs to the top of the manifest, not into a section",
+    ),
     "key of another section": ("seed: 7", "size: 7", 2, "size", "did you mean 'patches.size'?"),
     "missing key": ("  path: out/x\n", "", 13, "output.path", "missing key 'path'; expected"),
     "indentation": ("generators:", "", 11, "", "not valid YAML"),
