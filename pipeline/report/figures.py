@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -194,17 +195,19 @@ def gallery_png(patches: Sequence[Patch], generators: Sequence[str], *, scale: i
     if not patches:
         raise ValueError("a gallery needs at least one patch.")
     real = any(patch.real is not None for patch in patches)
-    titles = ["clean", *(["real camera"] if real else []), *generators]
+    names = ["clean", *(["real camera"] if real else []), *generators]
     rows = [_gallery_row(patch, generators, real) for patch in patches]
     with matplotlib.rc_context({**_STYLE, "text.color": "#202020"}):
         side = rows[0][0][0].shape[0] * scale / 100
+        titles = [_folded(name, side) for name in names]
+        head = 0.15 * max(title.count("\n") for title in titles) + 0.3
         figure = Figure(
-            figsize=(len(titles) * (side + 0.06) + 0.1, len(rows) * (2 * side + 0.36) + 0.3),
+            figsize=(len(titles) * (side + 0.06) + 0.1, len(rows) * (2 * side + 0.36) + head),
             dpi=100,
             facecolor="white",
         )
         FigureCanvasAgg(figure)
-        _place_gallery(figure, titles, patches, rows, side)
+        _place_gallery(figure, titles, patches, rows, side=side, head=head)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -229,7 +232,9 @@ def _place_gallery(
     titles: Sequence[str],
     patches: Sequence[Patch],
     rows: Sequence[Sequence[tuple[Array, Array | None]]],
+    *,
     side: float,
+    head: float,
 ) -> None:
     width, height = figure.get_size_inches()
     step = side + 0.06
@@ -241,8 +246,9 @@ def _place_gallery(
         axes.set_axis_off()
 
     for column, title in enumerate(titles):
-        figure.text((0.08 + column * step) / width, 1 - 0.2 / height, title, weight="bold")
-    top = 0.28
+        left, bottom = (0.08 + column * step) / width, 1 - (head - 0.1) / height
+        figure.text(left, bottom, title, weight="bold")
+    top = head - 0.02
     for patch, tiles in zip(patches, rows, strict=True):
         figure.text(0.08 / width, 1 - (top + 0.14) / height, str(patch.cell), va="center")
         top += 0.26
@@ -255,6 +261,12 @@ def _place_gallery(
             (side - 0.02) / width, 1 - (top + 1.5 * side) / height, note, ha="right", va="center"
         )
         top += 2 * side + 0.1
+
+
+def _folded(name: str, side: float) -> str:
+    """Break a name at its hyphens into lines that fit over a tile of ``side`` inches."""
+    letters = max(8, int(side / 0.09))  # a bold letter of 9 points is 0.09 inches wide at most
+    return "\n".join(textwrap.wrap(name, letters)) or name
 
 
 def _three_channels(values: Floats) -> Floats:

@@ -98,6 +98,16 @@ def test_correlation_diagram_states_its_numbers(samples: ReportSamples) -> None:
     assert "-0.00" not in text
 
 
+def test_long_names_over_the_gallery_are_folded_and_push_the_pictures_down(
+    samples: ReportSamples,
+) -> None:
+    def height(names: tuple[str, ...]) -> int:
+        with Image.open(io.BytesIO(figures.gallery_png(samples.patches[:1], names))) as image:
+            return image.size[1]
+
+    assert height(("a-name-of-no-end-that-would-run-into-its-neighbour",)) > height(("short",))
+
+
 def test_gallery_has_a_column_for_each_image(samples: ReportSamples) -> None:
     def size(data: bytes) -> tuple[int, int]:
         with Image.open(io.BytesIO(data)) as image:
