@@ -200,10 +200,9 @@ def _page(
     complete: bool,
 ) -> str:
     # Drawing takes a second or two, and its library is loaded where it is needed.
-    from pipeline.report.benchmark import write_benchmark_report
+    from pipeline.report.benchmark import REPORT_NAME, render_benchmark
 
-    return write_benchmark_report(
-        Path(manifest.output.path),
+    page = render_benchmark(
         manifest,
         ranking,
         places=real.places,
@@ -212,3 +211,5 @@ def _page(
         results=[result for result, _ in results],
         complete=complete,
     )
+    publish(manifest.output.path, REPORT_NAME, page.encode())
+    return str(Path(manifest.output.path) / REPORT_NAME)

@@ -8,7 +8,6 @@ by side, learning curves, and everything it takes to make the numbers again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,52 +24,12 @@ from pipeline.measure.metrics.quality import QUALITY_CONVENTIONS, psnr
 from pipeline.report.benchmark_charts import fidelity_chart, gap_chart, learning_curves
 from pipeline.report.figures import image_uri, picture
 from pipeline.report.layout import layout
-from pipeline.storage import publish
 
-__all__ = ["REPORT_NAME", "render_benchmark", "write_benchmark_report"]
+__all__ = ["REPORT_NAME", "render_benchmark"]
 
 REPORT_NAME = "report.html"
 _CROP = 112
 _STRONG_DB = 1.0  # gap at which a cell of the map has its full colour
-
-
-def write_benchmark_report(
-    folder: Path,
-    manifest: BenchmarkManifest,
-    ranking: Ranking,
-    *,
-    places: Sequence[PatchUnderTest],
-    shown: Sequence[int],
-    crops: Mapping[str, Mapping[int, Array]],
-    results: Sequence[RowResult],
-    complete: bool,
-) -> str:
-    """Write ``report.html`` into the benchmark's folder and return where it is.
-
-    Args:
-        folder: Of the benchmark.
-        manifest: The benchmark.
-        ranking: Of the rows so far.
-        places: The test places.
-        shown: Indices of the places to be shown.
-        crops: Estimates of these places by row.
-        results: Of the rows so far.
-        complete: Whether all rows are there.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
-    page = render_benchmark(
-        manifest,
-        ranking,
-        places=places,
-        shown=shown,
-        crops=crops,
-        results=results,
-        complete=complete,
-    )
-    publish(str(folder), REPORT_NAME, page.encode())
-    return str(folder / REPORT_NAME)
 
 
 def render_benchmark(
@@ -83,7 +42,17 @@ def render_benchmark(
     results: Sequence[RowResult],
     complete: bool,
 ) -> str:
-    """Return the page; arguments as for :func:`write_benchmark_report`."""
+    """Return the page's HTML.
+
+    Args:
+        manifest: The benchmark.
+        ranking: Of the rows so far.
+        places: The test places.
+        shown: Indices of the places to be shown.
+        crops: Estimates of these places by row.
+        results: Of the rows so far.
+        complete: Whether all rows are there.
+    """
     by_name = {result.name: result for result in results}
     rows = list(ranking.rows)
     return layout("benchmark.html.j2").render(

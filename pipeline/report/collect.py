@@ -145,7 +145,7 @@ class ReportSamples:
 
     @property
     def has_real(self) -> bool:
-        """Tell whether any patch has real noise."""
+        """Return True if any patch has real noise."""
         return any(patch.real is not None for patch in self.patches)
 
 

@@ -29,7 +29,7 @@ from pipeline.evaluation.tables import (
 )
 from pipeline.manifest.models import EvaluateManifest
 from pipeline.measure.metrics.base import Floats
-from pipeline.report.figures import INK, PALETTE, new_figure, svg
+from pipeline.report.figures import INK, PALETTE, draw_correlation, label_variance, new_figure, svg
 from pipeline.report.layout import label, layout, plain
 
 __all__ = ["REPORT_NAME", "render_evaluation"]
@@ -152,33 +152,13 @@ def _variance_svg(made: Mapping[str, Any], real: Mapping[str, Any] | None, color
                 _numbers(curve[name])[enough] for name in ("clean value", "variance, grey levels^2")
             )
             axes.plot(level * 255, variance, **{"linewidth": 1, **style})
-    axes.set_xlim(0, 255)
-    axes.set_ylim(bottom=0)
-    axes.set_xticks([0, 64, 128, 192, 255])
-    axes.set_xlabel("clean value, grey levels")
-    axes.set_ylabel("variance, grey levels²")
+    label_variance(axes)
     return svg(figure)
 
 
 def _correlation_svg(made: Mapping[str, Any], real: Mapping[str, Any] | None) -> str:
-    maps = [("generated", made)] + ([("real", real)] if real and real["blocks"] else [])
-    figure, all_axes = new_figure(columns=len(maps))
-    for axes, (title, sums) in zip(np.atleast_1d(all_axes), maps, strict=True):
-        found = np.nan_to_num(_numbers(sums["correlation map"]))
-        reach = len(found) // 2
-        edge = reach + 0.5
-        axes.imshow(
-            found, cmap="RdBu_r", vmin=-1, vmax=1, extent=(-edge, edge, edge, -edge),
-            interpolation="none",
-        )  # fmt: skip
-        axes.set_title(title, fontsize=9)
-        right, down = (
-            round(float(found[reach + y, reach + x]), 2) + 0.0 for y, x in ((0, 1), (1, 0))
-        )
-        axes.set_xlabel(f"right {right:.2f}\ndown {down:.2f}")
-        axes.set_xticks([-reach, 0, reach])
-        axes.set_yticks([-reach, 0, reach])
-    return svg(figure)
+    maps = [made, real] if real and real["blocks"] else [made]
+    return draw_correlation([np.nan_to_num(_numbers(sums["correlation map"])) for sums in maps])
 
 
 def _groups(rows: Sequence[Row]) -> list[dict[str, Any]]:

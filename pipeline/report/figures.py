@@ -33,9 +33,11 @@ __all__ = [
     "correlation_svg",
     "covariance_svg",
     "crop",
+    "draw_correlation",
     "gallery_png",
     "histogram_svg",
     "image_uri",
+    "label_variance",
     "new_figure",
     "noise_picture",
     "picture",
@@ -126,25 +128,40 @@ def variance_svg(noise: NoiseProfile, real: NoiseProfile | None, color: str) -> 
     _curve(axes, noise, color=color, marker="o", markersize=3, linewidth=1.5)
     if real is not None:
         _curve(axes, real, color=INK, linewidth=1)
+    label_variance(axes)
+    return svg(figure)
+
+
+def label_variance(axes: Any) -> None:
+    """Give a diagram of the variance by clean value its limits, ticks and labels."""
     axes.set_xlim(0, 255)
     axes.set_ylim(bottom=0)
     axes.set_xticks([0, 64, 128, 192, 255])
     axes.set_xlabel("clean value, grey levels")
     axes.set_ylabel("variance, grey levels²")
-    return svg(figure)
 
 
 def correlation_svg(noise: NoiseProfile, real: NoiseProfile | None) -> str:
     """Draw the autocorrelation map, beside the real one where there is one."""
-    maps = [("generated", noise)] + ([("real", real)] if real is not None else [])
+    profiles = [noise] if real is None else [noise, real]
+    return draw_correlation([profile.correlation.result() for profile in profiles])
+
+
+def draw_correlation(maps: Sequence[Floats]) -> str:
+    """Draw autocorrelation maps side by side.
+
+    Args:
+        maps: ``(2R + 1, 2R + 1)`` of the generated noise and, if there is any, of the real one.
+    """
     figure, all_axes = new_figure(columns=len(maps))
-    for axes, (title, profile) in zip(np.atleast_1d(all_axes), maps, strict=True):
-        found = profile.correlation.result()
-        reach = found.shape[0] // 2
-        extent = (-reach - 0.5, reach + 0.5, reach + 0.5, -reach - 0.5)
+    for axes, title, found in zip(
+        np.atleast_1d(all_axes), ("generated", "real"), maps, strict=False
+    ):
+        reach = len(found) // 2
+        edge = reach + 0.5
         axes.imshow(
-            np.nan_to_num(found), cmap="RdBu_r", vmin=-1, vmax=1, extent=extent,
-            interpolation="none",
+            np.nan_to_num(found), cmap="RdBu_r", vmin=-1, vmax=1,
+            extent=(-edge, edge, edge, -edge), interpolation="none",
         )  # fmt: skip
         axes.set_title(title, fontsize=9)
         right, down = (
