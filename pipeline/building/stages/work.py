@@ -59,7 +59,31 @@ class CutTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CutShard:
+class _Shard:
+    """What every shard says of itself once it has pixels."""
+
+    task: CutTask
+    clean: NDArray[Any]
+
+    @property
+    def index(self) -> int:
+        """Number of the shard in its plan."""
+        return self.task.index
+
+    @property
+    def name(self) -> str:
+        """Name of the shard, for messages."""
+        return self.task.name
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Patches that are left, and patches refused so far."""
+        left = len(self.clean)
+        return left, len(self.task.shard) - left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CutShard(_Shard):
     """A shard whose patches are cut.
 
     Args:
@@ -71,36 +95,18 @@ class CutShard:
         seconds: Time so far.
     """
 
-    task: CutTask
     rows: NDArray[np.int64]
-    clean: NDArray[Any]
     reference: NDArray[Any] | None
     rejects: Sequence[Reject] = field(default=())
     seconds: float = 0.0
 
-    @property
-    def index(self) -> int:
-        """Number of the shard in its plan."""
-        return self.task.index
-
-    @property
-    def name(self) -> str:
-        """Name of the shard, for messages."""
-        return self.task.name
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Patches that are left, and patches refused so far."""
-        left = len(self.rows)
-        return left, len(self.task.shard) - left
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MadeShard:
+class MadeShard(_Shard):
     """A shard with noise, quantised as it will be stored.
 
     Args:
-        cut: Where it came from, without its pixels.
+        task: What was asked for.
         clean: ``(M, H, W, C)`` in the output encoding.
         noisy: Same shape and type.
         columns: One value a row for every column of :data:`pipeline.corpus.columns.COLUMNS`, and
@@ -110,26 +116,8 @@ class MadeShard:
         processor: Kind of processor that made the noise.
     """
 
-    task: CutTask
-    clean: NDArray[Any]
     noisy: NDArray[Any]
     columns: dict[str, Any]
     rejects: Sequence[Reject]
     seconds: float
     processor: str
-
-    @property
-    def index(self) -> int:
-        """Number of the shard in its plan."""
-        return self.task.index
-
-    @property
-    def name(self) -> str:
-        """Name of the shard, for messages."""
-        return self.task.name
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Patches that are left, and patches refused so far."""
-        left = len(self.columns["sample_id"])
-        return left, len(self.task.shard) - left
