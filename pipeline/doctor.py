@@ -197,7 +197,7 @@ def check_ray() -> Check:
 
 
 def check_job_client() -> Check:
-    """Tell whether ``noisemill submit`` has what it needs."""
+    """Check that ``noisemill submit`` has what it needs."""
     missing = [m for m in ("aiohttp", "requests") if importlib.util.find_spec(m) is None]
     if missing:
         detail = f"not installed ({', '.join(missing)}); only `noisemill submit` needs it: "
@@ -296,7 +296,7 @@ def check_folder(name: str, folder: Path) -> Check:
 
 
 def check_socket_paths(scratch: Path) -> Check:
-    """Tell whether the paths of Ray's sockets fit into what the system allows."""
+    """Return True if the paths of Ray's sockets fit into what the system allows."""
     longest = len(os.fsencode(scratch)) + SOCKET_TAIL
     if longest > SOCKET_PATH:
         return Check(

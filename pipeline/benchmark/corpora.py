@@ -22,6 +22,7 @@ from pipeline.building.progress import Style
 from pipeline.building.recipe import LoadedGenerator, load_generators, recipe_of
 from pipeline.building.run import Prepared, build, prepare
 from pipeline.canonical import sha256_of
+from pipeline.corpus.formats import preferred
 from pipeline.corpus.index import CorpusIndex
 from pipeline.manifest.benchmark import BenchmarkManifest, BenchmarkPhotographs
 from pipeline.manifest.models import (
@@ -169,6 +170,8 @@ def _corpus(
     loaded: Sequence[LoadedGenerator],
 ) -> CorpusManifest:
     encoding = _ENCODINGS[loaded[0].generator.gives]
+    # A denoiser is trained on rows in any order, so one format that reads them singly is enough.
+    formats = preferred(Output.model_fields["formats"].default)[:1]
     kept = CorpusResources.model_fields
     shared = manifest.resources.model_dump(include=set(kept))
     corpus = CorpusManifest(
@@ -180,7 +183,7 @@ def _corpus(
         patches=patches,
         generators=[one.spec for one in loaded],
         mix="weighted",
-        output=Output(path=name, formats=["hdf5"], encoding=encoding),
+        output=Output(path=name, formats=formats, encoding=encoding),
         resources=CorpusResources(**shared),
         report=False,
     )

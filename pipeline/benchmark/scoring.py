@@ -13,7 +13,7 @@ from denoisers.base import takes_level
 from pipeline.benchmark.patches import PatchUnderTest
 from pipeline.measure.metrics.base import Array
 from pipeline.measure.metrics.quality import QualityConvention, psnr, ssim
-from pipeline.pixels import to_unit64, white_level
+from pipeline.pixels import to_nhwc, to_unit64, to_unit_nchw
 
 __all__ = ["CONVENTION", "Tested", "restorer", "score_noisy", "score_places", "score_told"]
 
@@ -93,11 +93,9 @@ def restorer(denoiser: Callable[[Tensor], Tensor], device: torch.device) -> Rest
 
     @torch.inference_mode()
     def restore(place: PatchUnderTest) -> Array:
-        white = white_level(place.noisy.dtype)
-        rows = torch.from_numpy(np.array(place.noisy.transpose(2, 0, 1)[None], np.float32)) / white
+        rows = to_unit_nchw(place.noisy)[None]
         estimate: Tensor = denoiser(rows.to(device, memory_format=torch.channels_last))
-        found: Array = estimate[0].float().clamp(0.0, 1.0).permute(1, 2, 0).cpu().numpy()
-        return found
+        return to_nhwc(estimate[0].float().clamp(0.0, 1.0))
 
     return restore
 

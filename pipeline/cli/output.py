@@ -102,7 +102,7 @@ def size_of(count: float) -> str:
 
 
 def _can_fold(widths: Sequence[int], right: Sequence[bool], room: int) -> bool:
-    """Tell whether a table fits if the columns of words, all but the first, are folded."""
+    """Return True if a table fits if the columns of words, all but the first, are folded."""
     folded = (
         width if number == 0 or to_right else min(width, _NARROWEST)
         for number, (width, to_right) in enumerate(zip(widths, right, strict=True))

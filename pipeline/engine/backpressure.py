@@ -27,7 +27,7 @@ class ShardWindow(BackpressurePolicy):  # type: ignore[misc]
     """Holds the first stage back while as many shards are under way as the window has."""
 
     def can_add_input(self, op: Any) -> bool:
-        """Tell whether an operator may start on another shard."""
+        """Return True if an operator may start on another shard."""
         stages = [one for one in self._topology if one.input_dependencies]
         if op is not stages[0]:
             return True

@@ -27,7 +27,7 @@ from generators.seeds import standard_normal
 from pipeline.building.recipe import LoadedGenerator, load_generators
 from pipeline.images import read_pixels
 from pipeline.manifest.models import EvaluationData
-from pipeline.pixels import to_color, to_unit
+from pipeline.pixels import to_color, to_nchw, to_nhwc, to_unit
 from pipeline.records import ImageRecord
 
 __all__ = ["Degradation", "Generated", "RealPairs", "WhiteNoise", "degradations_of"]
@@ -152,9 +152,9 @@ class Generated(Degradation):
 
     def pair(self, record: ImageRecord, data: EvaluationData, seed: int) -> tuple[Image, Image]:
         """See :class:`Degradation`."""
-        image = np.ascontiguousarray(_read(record.uri, data).transpose(2, 0, 1))
-        height, width = image.shape[1:]
-        clean = mirrored(torch.from_numpy(image)[None], self.loaded.multiple)
+        image = _read(record.uri, data)
+        height, width = image.shape[:2]
+        clean = mirrored(to_nchw(image)[None], self.loaded.multiple)
         generator = self.loaded.generator
         generator.place(self.device)
         capture = CaptureMetadata.of([record.capture])
@@ -164,11 +164,7 @@ class Generated(Degradation):
         # Four packed photosites to a value where a photograph becomes raw.
         halved = 2 if generator.accepts != generator.gives else 1
         inside = (0, slice(None), slice(height // halved), slice(width // halved))
-        pair = [
-            np.ascontiguousarray(made[inside].permute(1, 2, 0).float().cpu().numpy())
-            for made in (sample.clean, sample.noisy)
-        ]
-        return pair[0], pair[1]
+        return to_nhwc(sample.clean[inside].float()), to_nhwc(sample.noisy[inside].float())
 
 
 def degradations_of(

@@ -38,6 +38,7 @@ from pipeline.measure.metrics import (
 )
 from pipeline.measure.metrics.base import Floats
 from pipeline.measure.metrics.quality import QualityConvention
+from pipeline.pixels import to_nchw, to_nhwc
 from pipeline.records import ImageRecord
 
 __all__ = [
@@ -235,11 +236,11 @@ def estimator(
     tiled: Any = Tiled(denoiser, tile=resources.tile, overlap=resources.overlap)
 
     def estimate(item: NoisyImage) -> Floats:
-        noisy = torch.from_numpy(np.ascontiguousarray(item.noisy.transpose(2, 0, 1)))[None]
+        noisy = to_nchw(item.noisy)[None]
         check_image(noisy, name=spec.key, channels=channels)
         with torch.inference_mode():
             found = _ensemble(tiled, noisy, spec, item.seed)
-        return np.asarray(found[0].permute(1, 2, 0).double().cpu().numpy())
+        return to_nhwc(found[0].double())
 
     return estimate
 

@@ -26,7 +26,7 @@ RAWPY_MISSING = "DNG files are read by rawpy, which is not installed; pip instal
 
 
 def has_rawpy() -> bool:
-    """Tell whether rawpy is installed, without importing it."""
+    """Return True if rawpy is installed, without importing it."""
     return importlib.util.find_spec("rawpy") is not None
 
 

@@ -61,7 +61,7 @@ def size_of_part(data: bytes, part: Part) -> tuple[int, int]:
 
 
 def is_sensor_file(part: Part) -> bool:
-    """Tell whether the file is a DNG or a matrix; else its mosaic is in a PNG or TIFF file."""
+    """Return True if the file is a DNG or a matrix; else its mosaic is in a PNG or TIFF file."""
     return part.cfa == AUTO or _is_mat(part.path)
 
 

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from generators.base import NoiseGenerator, NoiseRequest
 from generators.capture import CaptureMetadata
 from generators.sample_check import checked_sample
 from generators.seeds import patch_seed
-from pipeline.pixels import quantise, sample_type, to_nchw, to_unit
+from pipeline.pixels import quantise, sample_type, to_nchw, to_nhwc, to_unit
 
 __all__ = ["Tile", "add_noise", "add_noise_to_floats", "tiles"]
 
@@ -115,7 +114,7 @@ def add_noise_to_floats(
         )
         part = f"the part at y {tile.window[0].start}, x {tile.window[1].start}"
         sample = checked_sample(generator, request, where=[part].__getitem__)
-        made = _picture(sample.clean), _picture(sample.noisy)
+        made = to_nhwc(sample.clean[0]), to_nhwc(sample.noisy[0])
         if generator.gives != generator.accepts:
             return made
         if whole is None:
@@ -164,12 +163,3 @@ def _centre(image: Floats, generator: NoiseGenerator) -> Floats:
     width = min(image.shape[1], TILE) // multiple * multiple
     y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[y : y + height, x : x + width]
-
-
-def _picture(images: Tensor) -> Floats:
-    pixels: Floats = images[0].permute(1, 2, 0).cpu().numpy()
-    return pixels
-
-
-def _tensor(image: Floats) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float()

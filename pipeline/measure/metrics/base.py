@@ -13,28 +13,15 @@ Merging the halves gives the whole, so blocks may be measured anywhere and in an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Accumulator", "Array", "BlockValues", "Floats", "as_noise", "same_convention"]
+__all__ = ["Array", "BlockValues", "Floats", "as_noise", "same_convention"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.float64]
-Result_co = TypeVar("Result_co", covariant=True)
-
-
-class Accumulator(Protocol[Result_co]):
-    """What all accumulators share; ``update`` takes what the metric needs."""
-
-    def merge(self, other: Any) -> None:
-        """Add what another accumulator of the same convention has seen."""
-        ...
-
-    def result(self) -> Result_co:
-        """Return the value over everything seen so far."""
-        ...
 
 
 @dataclass
