@@ -15,9 +15,11 @@ from pipeline.kinds import SOURCES
 from pipeline.manifest.models import (
     CorpusSource,
     ImagesSource,
+    MosaicsSource,
     NoisyPairsSource,
     PairsSource,
     PhotographsSource,
+    SiddSource,
     Splits,
 )
 from pipeline.manifest.source_base import SourceBase
@@ -25,6 +27,7 @@ from pipeline.pictures.saving import save_picture
 from pipeline.records import Reject
 from pipeline.sources import Scan
 from tests.contracts.corpora import write_corpus
+from tests.contracts.raw_files import mosaic_of, write_png, write_sidd
 
 
 def picture(seed: int) -> np.ndarray:
@@ -65,13 +68,31 @@ def noisy_pairs(folder: Path) -> SourceBase:
     return NoisyPairsSource(type="noisy-pairs", path=str(folder), first="*_1.png", second="*_2.png")
 
 
+def mosaics(folder: Path) -> SourceBase:
+    rng = np.random.default_rng(4)
+    for name in "abc":
+        packed = rng.integers(70, 1000, (12, 16, 4)).astype(np.uint16)
+        write_png(folder / f"{name}.png", mosaic_of(packed, "GRBG"))
+    (folder / "mosaics.yaml").write_text("cfa: GRBG\nblack_level: 64\nwhite_level: 1023\n")
+    return MosaicsSource(type="mosaics", path=str(folder), camera="C", iso=800)
+
+
+def sidd(color: str) -> Callable[[Path], SourceBase]:
+    def make(folder: Path) -> SourceBase:
+        write_sidd(folder, "small", color)
+        return SiddSource(type="sidd", path=str(folder), layout="small", color=color)
+
+    return make
+
+
 def renamed(folder: Path) -> None:
     for file in sorted(folder.rglob("*.png")):
         file.rename(file.with_name(f"x{file.name}"))
 
 
 def emptied(folder: Path) -> None:
-    next(iter(sorted(folder.rglob("*.png")))).write_bytes(b"")
+    images = (path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".mat"))
+    min(images).write_bytes(b"")
 
 
 CASES = {
@@ -80,10 +101,12 @@ CASES = {
     "pairs-table": SourceCase(make=pairs_of_a_table, spoil=emptied),
     "corpus": SourceCase(make=corpus),
     "noisy-pairs": SourceCase(make=noisy_pairs, rename=renamed, spoil=emptied),
+    "mosaics": SourceCase(make=mosaics, rename=renamed, spoil=emptied),
+    # Names are SIDD's own: phone, ISO speed and scene are read out of them.
+    "sidd": SourceCase(make=sidd("srgb"), spoil=emptied),
+    "sidd-raw": SourceCase(make=sidd("raw"), spoil=emptied),
     "photographs": SourceCase(make=lambda folder: PhotographsSource(type="photographs")),
 }
-# Their layouts take many files to write; they are tested beside their sources.
-ELSEWHERE = {"mosaics", "sidd"}
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
@@ -95,7 +118,8 @@ def test_contract(
 
 
 def test_every_source_has_a_case() -> None:
-    assert {name.removesuffix("-table") for name in CASES} | ELSEWHERE >= set(SOURCES.names())
+    kinds = {name.removesuffix("-table").removesuffix("-raw") for name in CASES}
+    assert kinds >= set(SOURCES.names())
 
 
 class Faulty(ImagesSource):
