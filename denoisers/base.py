@@ -8,7 +8,8 @@ times mirrors it out to a multiple first and cuts the result back (:func:`mirror
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeGuard, runtime_checkable
 
@@ -22,6 +23,7 @@ __all__ = [
     "DenoiserConfig",
     "DenoiserModule",
     "LevelDenoiser",
+    "PlainConfig",
     "StochasticDenoiser",
     "can_draw",
     "check_draws",
@@ -37,6 +39,20 @@ class DenoiserConfig(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlainConfig:
+    """An arrangement whose fields are JSON scalars; a frozen dataclass derives from it."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON scalars."""
+        return asdict(self)
 
 
 @runtime_checkable
@@ -67,7 +83,8 @@ class DenoiserModule(nn.Module):
     """What a denoiser in the registry is derived from: how it is made, trained and loaded.
 
     A subclass sets ``name`` and ``config_type``, a frozen dataclass with ``from_dict`` and
-    ``to_dict`` whose fields are its parameters, and is made from one. The first line of its
+    ``to_dict`` whose fields are its parameters, and is made from one. It defines
+    :meth:`_estimate`, or :meth:`forward` where padding is its own affair. The first line of its
     docstring is what `noisemill models` says of it.
 
     Attributes:
@@ -86,7 +103,7 @@ class DenoiserModule(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the family of weights be called as the denoiser, unless it says otherwise."""
         super().__init_subclass__(**kwargs)
-        if not hasattr(cls, "weights_family"):
+        if hasattr(cls, "name") and not hasattr(cls, "weights_family"):
             cls.weights_family = cls.name
 
     @classmethod
@@ -111,6 +128,31 @@ class DenoiserModule(nn.Module):
             ) from error
         load_state(made, weights, path)
         return made
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        """Return the estimate of the clean image.
+
+        Args:
+            noisy: ``(B, channels, H, W)``, white level 1.
+
+        Returns:
+            Same shape and type.
+
+        Raises:
+            ValueError: If the shape is another.
+            TypeError: If ``noisy`` is not floating point.
+        """
+        estimate = self._estimate(self._padded(noisy))
+        return estimate[..., : noisy.shape[2], : noisy.shape[3]]
+
+    def _estimate(self, image: Tensor) -> Tensor:
+        """Return the estimate for a checked image whose sides :attr:`multiple` divides."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither _estimate nor forward.")
+
+    def _padded(self, noisy: Tensor) -> Tensor:
+        """Check an image and mirror it out to :attr:`multiple`."""
+        check_image(noisy, name=self.name, channels=self.channels)
+        return mirrored(noisy, self.multiple)
 
 
 @runtime_checkable
@@ -146,12 +188,12 @@ class LevelDenoiser(Denoiser, Protocol):
 
 
 def can_draw(denoiser: object) -> TypeGuard[StochasticDenoiser]:
-    """Tell whether several estimates of one image differ."""
+    """Return True if several estimates of one image differ."""
     return bool(getattr(denoiser, "stochastic", False))
 
 
 def takes_level(denoiser: object) -> TypeGuard[LevelDenoiser]:
-    """Tell whether the noise level can be told."""
+    """Return True if the noise level can be told."""
     return callable(getattr(denoiser, "with_sigma", None))
 
 

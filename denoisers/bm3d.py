@@ -20,16 +20,15 @@ TIP 29 (the package, bm3d 4.0).
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from denoisers.base import DenoiserModule, check_image, mirrored
+from denoisers.base import DenoiserModule, PlainConfig, mirrored
 from denoisers.noise_level import estimate_sigma
 from generators.checks import check_choice, check_number
 
@@ -42,7 +41,7 @@ _FAINTEST = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BM3DConfig:
+class BM3DConfig(PlainConfig):
     """What BM3D is told.
 
     Args:
@@ -67,15 +66,6 @@ class BM3DConfig:
         if self.sigma is not None:
             check_number("sigma", self.sigma, low=0.0, high=1.0, open_low=True)
         check_choice("profile", self.profile, _PROFILES)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BM3DConfig:
-        """Read what :meth:`to_dict` wrote."""
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON scalars."""
-        return asdict(self)
 
 
 class BM3D(DenoiserModule):
@@ -122,21 +112,8 @@ class BM3D(DenoiserModule):
         return BM3D(replace(self.config, channels=channels))
 
     @torch.no_grad()
-    def forward(self, noisy: Tensor) -> Tensor:
-        """Return the estimate of the clean image, not clipped.
-
-        Args:
-            noisy: ``(B, channels, H, W)``, white level 1.
-
-        Returns:
-            Same shape and type; without gradient.
-
-        Raises:
-            ValueError: If the shape is another.
-            TypeError: If ``noisy`` is not floating point.
-        """
-        check_image(noisy, name=self.name, channels=self.channels)
-        return torch.stack([self._one(image) for image in noisy])
+    def _estimate(self, image: Tensor) -> Tensor:
+        return torch.stack([self._one(row) for row in image])
 
     def _one(self, image: Tensor) -> Tensor:
         import bm3d
@@ -163,7 +140,7 @@ class BM3D(DenoiserModule):
 
 
 def _has_colour(pixels: NDArray[np.float64]) -> bool:
-    """Tell whether the package's colour transform can be undone.
+    """Return True if the package's colour transform can be undone.
 
     It divides by the range of the mean and of two differences of the channels, one of which is 0
     where a grey picture was stored as colour.

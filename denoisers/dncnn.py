@@ -31,15 +31,15 @@ networks for single image super-resolution", CVPR workshops, scale each residual
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from denoisers.base import DenoiserModule, check_image
+from denoisers.base import DenoiserModule, PlainConfig
 from generators.checks import check_choice
 from generators.seeds import standard_normal
 
@@ -50,7 +50,7 @@ _BIASES = ("all", "first", "first-and-last", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DnCNNConfig:
+class DnCNNConfig(PlainConfig):
     """The arrangement of a DnCNN; the defaults are Noise2NoiseFlow's.
 
     Args:
@@ -103,7 +103,7 @@ class DnCNNConfig:
             raise ValueError(f"bn_momentum must be in (0, 1]; it is {self.bn_momentum!r}.")
 
     def has_bias(self, position: int) -> bool:
-        """Tell whether convolution ``position``, counted from 0, carries a bias."""
+        """Return True if convolution ``position``, counted from 0, carries a bias."""
         first, last = position == 0, position == self.depth - 1
         return {
             "all": True,
@@ -111,15 +111,6 @@ class DnCNNConfig:
             "first-and-last": first or last,
             "none": False,
         }[self.bias]
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> DnCNNConfig:
-        """Read what :meth:`to_dict` wrote."""
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON scalars."""
-        return asdict(self)
 
 
 class DnCNN(DenoiserModule):
@@ -157,29 +148,16 @@ class DnCNN(DenoiserModule):
         self.norms = cast("Sequence[nn.BatchNorm2d]", nn.ModuleList(norms))
         self._draw()
 
-    def forward(self, noisy: Tensor) -> Tensor:
-        """Return the estimate of the clean image.
-
-        Args:
-            noisy: ``(B, channels, H, W)``, white level 1.
-
-        Returns:
-            Same shape and type.
-
-        Raises:
-            ValueError: If the shape is another.
-            TypeError: If ``noisy`` is not floating point.
-        """
-        check_image(noisy, name=self.name, channels=self.channels)
-        x: Tensor = relu(self.convs[0](noisy))
+    def _estimate(self, image: Tensor) -> Tensor:
+        x: Tensor = relu(self.convs[0](image))
         for position in range(1, self.config.depth - 1):
             x = self.convs[position](x)
             if self.config.batch_norm:
                 x = self.norms[position - 1](x)
             x = relu(x)
-        x = self.convs[-1](x).to(noisy.dtype)
+        x = self.convs[-1](x).to(image.dtype)
         if self.config.residual:
-            x = torch.sub(noisy, x, alpha=self.config.residual_scale)
+            x = torch.sub(image, x, alpha=self.config.residual_scale)
         return x.clamp(0.0, 1.0) if self.config.clamp else x
 
     @torch.no_grad()

@@ -27,8 +27,7 @@ So it begins, row by row, with the likelier of the two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -36,7 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-from denoisers.base import DenoiserModule, check_image, mirrored
+from denoisers.base import DenoiserModule, PlainConfig
 from denoisers.noise_level import estimate_sigma
 from denoisers.noise_terms import Gaussian, NoiseTerm
 from generators.checks import check_choice, check_number
@@ -50,7 +49,7 @@ _FAINTEST = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlowPriorConfig:
+class FlowPriorConfig(PlainConfig):
     """How the maximum is sought.
 
     Args:
@@ -80,15 +79,6 @@ class FlowPriorConfig:
             raise ValueError(f"steps must be a whole number >= 1; it is {self.steps!r}.")
         check_number("learning_rate", self.learning_rate, low=0.0, open_low=True)
         check_choice("start", self.start, get_args(Start))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FlowPriorConfig:
-        """Read what :meth:`to_dict` wrote."""
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON scalars."""
-        return asdict(self)
 
 
 class FlowPrior(DenoiserModule):
@@ -133,45 +123,23 @@ class FlowPrior(DenoiserModule):
         """Return the same prior for noise of one standard deviation, white levels."""
         return FlowPrior(self.prior, replace(self.config, sigma=sigma), noise=self._noise)
 
-    def forward(self, noisy: Tensor) -> Tensor:
-        """Return the estimate of the clean image, not clipped and without gradient.
-
-        Args:
-            noisy: ``(B, channels, H, W)``, white level 1.
-
-        Returns:
-            Same shape and type.
+    def _estimate(self, image: Tensor) -> Tensor:
+        """Return the estimate, not clipped and without gradient.
 
         Raises:
-            ValueError: If the shape is another.
-            TypeError: If ``noisy`` is not floating point.
             FloatingPointError: If the objective is not finite from the start.
         """
-        return self.estimate(noisy)
-
-    def estimate(self, noisy: Tensor, *, start: Tensor | None = None) -> Tensor:
-        """Return the estimate, sought from an image of one's own; see :meth:`forward`.
-
-        Args:
-            noisy: ``(B, channels, H, W)``.
-            start: Same shape; where the search begins in place of the config's ``start``.
-        """
-        check_image(noisy, name=self.name, channels=self.channels)
-        image = mirrored(noisy.detach(), self.multiple)
+        image = image.detach()
         noise = self._noise or Gaussian(self._sigma(image))
-        begin = (
-            self._start(image, noise) if start is None else mirrored(start.detach(), self.multiple)
-        )
-        found = maximise(
+        return maximise(
             self.prior,
             image,
             noise,
             beta=self.config.beta,
             steps=self.config.steps,
             learning_rate=self.config.learning_rate,
-            start=begin,
+            start=self._start(image, noise),
         )
-        return found[..., : noisy.shape[2], : noisy.shape[3]]
 
     def _sigma(self, image: Tensor) -> Tensor:
         if self.config.sigma is not None:

@@ -23,14 +23,13 @@ doubling, both as in Noise2NoiseFlow's weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from denoisers.base import DenoiserModule, check_image, mirrored
+from denoisers.base import DenoiserModule, PlainConfig
 from generators.seeds import standard_normal
 
 __all__ = ["UNet", "UNetConfig"]
@@ -39,7 +38,7 @@ _WIDTH = 48
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UNetConfig:
+class UNetConfig(PlainConfig):
     """The arrangement of a U-Net.
 
     Args:
@@ -56,15 +55,6 @@ class UNetConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.channels, int) or self.channels < 1:
             raise ValueError(f"channels of a U-Net must be an integer >= 1; got {self.channels!r}.")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> UNetConfig:
-        """Read what :meth:`to_dict` wrote."""
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON scalars."""
-        return asdict(self)
 
 
 class UNet(DenoiserModule):
@@ -99,21 +89,7 @@ class UNet(DenoiserModule):
         self.leave = nn.Sequential(*_conv(2 * w + c, 64), *_conv(64, 32), last, nn.LeakyReLU(0.1))
         self._draw()
 
-    def forward(self, noisy: Tensor) -> Tensor:
-        """Return the estimate of the clean image.
-
-        Args:
-            noisy: ``(B, channels, H, W)``, white level 1.
-
-        Returns:
-            Same shape and type.
-
-        Raises:
-            ValueError: If the shape is another.
-            TypeError: If ``noisy`` is not floating point.
-        """
-        check_image(noisy, name=self.name, channels=self.channels)
-        image = mirrored(noisy, self.multiple)
+    def _estimate(self, image: Tensor) -> Tensor:
         level1 = self.enter(image)
         level2 = self.down(level1)
         level3 = self.down(level2)
@@ -123,8 +99,8 @@ class UNet(DenoiserModule):
         x = torch.cat([self.rise(x), level2], dim=1)
         x = torch.cat([self.rise(x), level1], dim=1)
         x = torch.cat([self.rise(x), image.to(x.dtype)], dim=1)
-        estimate: Tensor = self.leave(x).to(noisy.dtype)
-        return estimate[..., : noisy.shape[2], : noisy.shape[3]]
+        estimate: Tensor = self.leave(x).to(image.dtype)
+        return estimate
 
     @torch.no_grad()
     def _draw(self) -> None:

@@ -154,7 +154,7 @@ def create(name: str, *, params: Mapping[str, Any], weights: Path | None = None)
 
 
 def has_parameter(name: str, parameter: str) -> bool:
-    """Tell whether a generator takes a parameter.
+    """Return True if a generator takes a parameter.
 
     Raises:
         ValueError: If there is no such generator.
@@ -178,7 +178,7 @@ def parameters(name: str) -> dict[str, str]:
 
 
 def is_trained(name: str) -> bool:
-    """Tell whether a generator is made from trained weights.
+    """Return True if a generator is made from trained weights.
 
     Raises:
         ValueError: If there is no such generator.

@@ -125,7 +125,15 @@ def test_the_noise_model_and_the_start_can_be_given() -> None:
     plain = FlowPrior(glow(), config)
     poisson = FlowPrior(glow(), config, noise=PoissonGaussian(gain=0.02, read_noise=0.01))
     assert not torch.allclose(plain(noisy), poisson(noisy))
-    other = plain.estimate(noisy, start=torch.full_like(noisy, 0.5))
+    other = maximise(
+        plain.prior,
+        noisy,
+        Gaussian(noisy.new_full((1,), 0.1)),
+        beta=config.beta,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        start=torch.full_like(noisy, 0.5),
+    )
     assert float((other - 0.5).abs().max()) < 0.1
 
 
