@@ -35,6 +35,7 @@ class FinoDenoiser(InvertedDenoiser[Fino]):
 
     name = "fino"
     config_type: ClassVar = FinoConfig
+    config: FinoConfig
 
     def __init__(self, config: FinoConfig, network: Fino | None = None) -> None:
         network = Fino(config) if network is None else network

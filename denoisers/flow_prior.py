@@ -38,7 +38,7 @@ from torch.nn.functional import avg_pool2d, pad
 from denoisers.base import DenoiserModule, PlainConfig
 from denoisers.noise_level import estimate_sigma
 from denoisers.noise_terms import Gaussian, NoiseTerm
-from generators.checks import check_choice, check_number
+from generators.checks import check_choice, check_number, check_whole
 from generators.glow.network import Glow, load_glow
 
 __all__ = ["FlowPrior", "FlowPriorConfig", "Start", "maximise"]
@@ -75,8 +75,7 @@ class FlowPriorConfig(PlainConfig):
         check_number("beta", self.beta, low=0.0, open_low=True)
         if self.sigma is not None:
             check_number("sigma", self.sigma, low=0.0, high=1.0, open_low=True)
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"steps must be a whole number >= 1; it is {self.steps!r}.")
+        check_whole("steps", self.steps)
         check_number("learning_rate", self.learning_rate, low=0.0, open_low=True)
         check_choice("start", self.start, get_args(Start))
 

@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from generators.capture import CaptureMetadata, CaptureValue
 from generators.checks import check_request
 from generators.request import Domain, Need, NoiseContext, NoiseRequest, NoiseSample, Params
 from generators.seeds import patch_seed
+from generators.weights_file import load_network
 
 __all__ = [
     "DensityGenerator",
@@ -130,19 +131,30 @@ class NoiseGenerator(ABC):
 
 
 class TrainedGenerator(NoiseGenerator, Generic[Network]):
-    """A generator whose constructor's first argument is what :meth:`load_network` reads."""
+    """A generator whose constructor's first argument is what :meth:`load_network` reads.
 
+    Attributes:
+        network_type: The network's class, made from a ``config_type``.
+        config_type: Its arrangement's, with ``from_dict``.
+    """
+
+    network_type: ClassVar[Any]
+    config_type: ClassVar[Any]
     _model: Network
     _device: torch.device
 
-    @staticmethod
-    @abstractmethod
-    def load_network(path: Path) -> Any:
+    @classmethod
+    def load_network(cls, path: Path) -> Any:
         """Read a weights file.
 
         Raises:
             ValueError: If the file is damaged or of another family, or does not fit.
         """
+        return load_network(
+            path,
+            family=cls.name,
+            build=lambda config: cls.network_type(cls.config_type.from_dict(config)),
+        )
 
     @property
     def configurations(self) -> tuple[str, ...]:

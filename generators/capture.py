@@ -28,6 +28,7 @@ __all__ = [
     "CaptureValue",
     "capture_column",
     "configuration_name",
+    "configuration_row",
     "configurations_in_words",
 ]
 
@@ -148,6 +149,30 @@ def configurations_in_words(names: Iterable[str]) -> str:
         camera, _, iso = name.rpartition("_")
         speeds.setdefault(camera, []).append(str(int(iso)))
     return "; ".join(f"{camera} ISO {', '.join(isos)}" for camera, isos in speeds.items()) or "none"
+
+
+def configuration_row(
+    camera: str | None, iso: int | None, known: Sequence[str], *, who: str, remedy: str
+) -> int:
+    """Return where a camera and ISO stand among the configurations that weights know.
+
+    Args:
+        camera: The camera; ``None`` is not known.
+        iso: The ISO speed, likewise.
+        known: Names of the configurations.
+        who: Whose weights, for the message, e.g. ``"generator 'naflow'"``.
+        remedy: What else than setting `camera` and `iso` can be done, for the message.
+
+    Raises:
+        ValueError: If it is not among them; the message names those that are.
+    """
+    name = configuration_name(camera, iso) if camera is not None and iso is not None else "?"
+    if name not in known:
+        raise ValueError(
+            f"{who} does not know camera {camera!r} at ISO {iso}; its weights know "
+            f"{configurations_in_words(known)}. Set `camera` and `iso` to one of them, or {remedy}."
+        )
+    return known.index(name)
 
 
 @dataclass(frozen=True, init=False, slots=True)

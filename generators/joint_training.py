@@ -48,7 +48,7 @@ from generators.joint_models import (
     start_from,
 )
 from generators.noise_model import NoiseModel
-from generators.training import NoiseTask, Part, TrainingBatch, TrainingSetup
+from generators.training import NoiseTask, Part, TrainingBatch, TrainingSetup, evaluating
 
 __all__ = ["JointConfig", "JointTask", "Left", "read_config", "surroundings"]
 
@@ -201,31 +201,25 @@ class JointTask(NoiseTask):
             ``nll``: nats a dimension. Of the real noise given the clean image, with
             ``denoiser_mse``, where the batch has both; else of the estimated noise.
         """
-        was_training = self.module.training
-        self.module.eval()
-        try:
+        with evaluating(self.module):
             if batch.clean is None or batch.noisy is None:
                 return {"nll": float(self._nll(self.left_over(batch, step), batch))}
             noise = batch.noisy - batch.clean
             nll = self._density.nll(noise, batch.clean, batch.capture).mean()
             error = (self.denoise(batch.noisy) - batch.clean).square().mean()
             return {"nll": float(nll), "denoiser_mse": float(error)}
-        finally:
-            self.module.train(was_training)
 
     @torch.no_grad()
     def finish(self, batches: Callable[[int], TrainingBatch]) -> None:
         """Compare the estimated noise of some batches with a measure that asks no network."""
-        was_training = self.module.training
-        self.module.eval()
         estimated = measured = nll = 0.0
-        for step in range(_CHECKED_BATCHES):
-            batch = batches(step)
-            left = self.left_over(batch, step)
-            estimated += sum(float(e.double().square().mean()) for e in left.noise)
-            measured += len(left.noise) * float(self.variance(batch))
-            nll += float(self._nll(left, batch)) / _CHECKED_BATCHES
-        self.module.train(was_training)
+        with evaluating(self.module):
+            for step in range(_CHECKED_BATCHES):
+                batch = batches(step)
+                left = self.left_over(batch, step)
+                estimated += sum(float(e.double().square().mean()) for e in left.noise)
+                measured += len(left.noise) * float(self.variance(batch))
+                nll += float(self._nll(left, batch)) / _CHECKED_BATCHES
         self._checked = estimated / max(measured, 1e-30), nll
 
     def findings(self) -> dict[str, Any]:

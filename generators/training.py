@@ -17,7 +17,8 @@ a task for ``noisy-pairs`` gets no clean image, however much of it the source ha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from generators.base import Domain, NoiseGenerator
 from generators.capture import CaptureMetadata
 
-__all__ = ["DataUse", "NoiseTask", "Part", "TrainingBatch", "TrainingSetup", "image"]
+__all__ = ["DataUse", "NoiseTask", "Part", "TrainingBatch", "TrainingSetup", "evaluating", "image"]
 
 DataUse = Literal["pairs", "noisy-pairs", "single-noisy", "clean"]
 
@@ -75,6 +76,17 @@ def image(batch: TrainingBatch, name: Literal["clean", "noisy", "second"]) -> Te
     return found
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode, and back into its own at the end."""
+    before = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(before)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSetup:
     """What a task is made for.
@@ -115,12 +127,14 @@ class NoiseTask(ABC):
 
     Attributes:
         uses: What a batch must carry.
+        family: Registry name of what :attr:`module` is saved as.
         domain: Domain of the batch's images.
         either_domain: Whether the data decides: a task made for them then has their ``domain``.
         channels_last: Whether batches come in channels-last memory order.
     """
 
     uses: ClassVar[DataUse]
+    family: ClassVar[str]
     domain: Domain
     either_domain: ClassVar[bool] = False
     channels_last: ClassVar[bool] = False
@@ -140,9 +154,14 @@ class NoiseTask(ABC):
     def loss(self, batch: TrainingBatch, step: int) -> Tensor:
         """Return the scalar loss; equal for equal weights, batch and step."""
 
-    @abstractmethod
     def parts(self) -> dict[str, Part]:
-        """Return what is saved: ``""`` is the noise model, other keys are file name suffixes."""
+        """Return what is saved: ``""`` is the noise model, other keys are file name suffixes.
+
+        By default that is :attr:`module`, made from its ``config``, as weights of :attr:`family`.
+        """
+        module: Any = self.module
+        config, tensors = module.config.to_dict(), module.state_dict()
+        return {"": Part(family=self.family, config=config, tensors=tensors)}
 
     def initialise(self, batch: TrainingBatch) -> None:  # noqa: B027
         """Prepare fresh weights from the batch of step 0, e.g. ActNorm."""
@@ -153,12 +172,8 @@ class NoiseTask(ABC):
 
         Models with a density return ``nll``: nats a dimension. Models without return ``loss``.
         """
-        was_training = self.module.training
-        self.module.eval()
-        try:
+        with evaluating(self.module):
             return {"loss": float(self.loss(batch, step))}
-        finally:
-            self.module.train(was_training)
 
     def finish(self, batches: Callable[[int], TrainingBatch]) -> None:
         """Fit what is fitted once, after the last step, e.g. a prior of the latents."""

@@ -31,6 +31,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from generators.checks import check_whole
 from generators.flows.bijection import Bijection
 from generators.flows.haar import Haar
 from generators.flows.invertible_block import InvertibleBlock
@@ -66,9 +67,7 @@ class FinoConfig:
 
     def __post_init__(self) -> None:
         for name in ("blocks", "hidden", "noise_channels"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"FINO's {name} must be a whole number >= 1; it is {value!r}.")
+            check_whole(f"FINO's {name}", getattr(self, name))
         if self.noise_channels >= self.latent_channels:
             raise ValueError(
                 f"FINO's noise code has 1 to {self.latent_channels - 1} of the latent's "

@@ -96,13 +96,9 @@ class FINOGenerator(TrainedGenerator[Fino]):
         self._device = next(model.parameters()).device
         self.multiple = model.config.multiple
 
-    @staticmethod
-    def load_network(path: Path) -> Fino:
-        """Read a weights file.
-
-        Raises:
-            ValueError: If the file is damaged or of another family, or does not fit.
-        """
+    @classmethod
+    def load_network(cls, path: Path) -> Fino:
+        """Read a weights file; see :class:`~generators.base.TrainedGenerator`."""
         return load_fino(path)
 
     @torch.inference_mode()

@@ -17,7 +17,7 @@ from generators.fino.network import Fino, FinoConfig
 from generators.fino.sampling import FINOGenerator
 from generators.flows.recompute import Memory
 from generators.seeds import batch_rng
-from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
+from generators.training import DataUse, NoiseTask, TrainingBatch, TrainingSetup, image
 
 __all__ = ["FINOTask"]
 
@@ -38,6 +38,7 @@ class FINOTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "pairs"
+    family: ClassVar[str] = "fino"
     domain: Domain = "srgb"
     channels_last: ClassVar[bool] = True
 
@@ -101,11 +102,6 @@ class FINOTask(NoiseTask):
             "psnr": float(-10.0 * error.clamp_min(1e-10).log10().mean()),
             "level": float(carried),
         }
-
-    def parts(self) -> dict[str, Part]:
-        """Return the network."""
-        config = self.module.config.to_dict()
-        return {"": Part(family="fino", config=config, tensors=self.module.state_dict())}
 
     def generator(self) -> FINOGenerator:
         """Return a copy of the network as it stands, as a generator."""

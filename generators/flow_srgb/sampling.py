@@ -15,7 +15,6 @@ Source: Kousha et al. 2022, "Modeling sRGB Camera Noise with Normalizing Flows" 
 from __future__ import annotations
 
 from copy import deepcopy
-from pathlib import Path
 from typing import Literal, final
 
 import torch
@@ -33,7 +32,6 @@ from generators.checks import check_choice, check_number
 from generators.flow_srgb.calibration import corrected, moment_rows
 from generators.flow_srgb.network import Cells, FlowSRGB, FlowSRGBConfig
 from generators.seeds import standard_normal
-from generators.weights_file import load_network
 
 __all__ = ["FlowSRGBGenerator"]
 
@@ -59,6 +57,8 @@ class FlowSRGBGenerator(TrainedGenerator[FlowSRGB], DensityGenerator):
     """
 
     name = "flow-srgb"
+    network_type = FlowSRGB
+    config_type = FlowSRGBConfig
     revision = 1
     color_only = True
     needs = frozenset({"camera", "iso"})
@@ -83,19 +83,6 @@ class FlowSRGBGenerator(TrainedGenerator[FlowSRGB], DensityGenerator):
         self._pin("camera", "iso", camera=camera, iso=iso)
         if not self.needs:
             model.cells(CaptureMetadata.same(1, camera=camera, iso=iso))
-
-    @staticmethod
-    def load_network(path: Path) -> FlowSRGB:
-        """Read a weights file.
-
-        Raises:
-            ValueError: If the file is damaged or of another family, or does not fit.
-        """
-        return load_network(
-            path,
-            family="flow-srgb",
-            build=lambda config: FlowSRGB(FlowSRGBConfig.from_dict(config)),
-        )
 
     @property
     def configurations(self) -> tuple[str, ...]:
@@ -147,15 +134,7 @@ class FlowSRGBGenerator(TrainedGenerator[FlowSRGB], DensityGenerator):
 
     @torch.inference_mode()
     def _log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
-        """Return log p(noisy | clean, camera, ISO), ``(B,)`` in nats, white level 1.
-
-        Args:
-            noisy: ``(B, 3, H, W)`` float32.
-            context: Clean images and capture metadata.
-
-        Raises:
-            ValueError: If the shapes differ, or the weights were not trained on a camera and ISO.
-        """
+        """Return log p(noisy | clean, camera, ISO), ``(B,)`` in nats, white level 1."""
         clean = context.clean
         self._check_channels(clean)
         cells = self._model.cells(context.capture)

@@ -35,7 +35,7 @@ from generators.flow_srgb.calibration import match_moments
 from generators.flow_srgb.network import GREY_NATS, PUBLISHED, FlowSRGB, FlowSRGBConfig
 from generators.flow_srgb.sampling import FlowSRGBGenerator
 from generators.seeds import batch_rng
-from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
+from generators.training import DataUse, NoiseTask, TrainingBatch, TrainingSetup, image
 
 __all__ = ["FlowSRGBTask", "dequantised"]
 
@@ -52,6 +52,7 @@ class FlowSRGBTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "pairs"
+    family: ClassVar[str] = "flow-srgb"
     domain: Domain = "srgb"
 
     def __init__(self, module: FlowSRGB, *, seed: int) -> None:
@@ -110,23 +111,13 @@ class FlowSRGBTask(NoiseTask):
     @torch.no_grad()
     def measure(self, batch: TrainingBatch, step: int) -> dict[str, float]:
         """Return ``nll``, nats a dimension, and ``nll_grey``, the same in the published unit."""
-        was_training = self.module.training
-        self.module.eval()
-        try:
-            nll = float(self.loss(batch, step))
-        finally:
-            self.module.train(was_training)
+        nll = super().measure(batch, step)["loss"]
         return {"nll": nll, "nll_grey": nll + GREY_NATS}
 
     def finish(self, batches: Callable[[int], TrainingBatch]) -> None:
         """Measure what brings samples to the moments of the training noise."""
         moments = match_moments(self.module, batches)
         self.module.config = replace(self.module.config, moments=moments)
-
-    def parts(self) -> dict[str, Part]:
-        """Return the network."""
-        config, tensors = self.module.config.to_dict(), self.module.state_dict()
-        return {"": Part(family="flow-srgb", config=config, tensors=tensors)}
 
     def generator(self) -> FlowSRGBGenerator:
         """Return the network, as it is now, as a generator."""

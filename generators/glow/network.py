@@ -34,6 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
+from generators.checks import check_whole
 from generators.flows.affine_coupling import AffineCoupling, ZeroConv
 from generators.flows.bijection import Bijection
 from generators.flows.pointwise import ActNorm, Invertible1x1, fold, fold_inverse
@@ -72,9 +73,7 @@ class GlowConfig:
 
     def __post_init__(self) -> None:
         for name in ("levels", "steps", "hidden", "channels"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"Glow's {name} must be a whole number >= 1; it is {value!r}.")
+            check_whole(f"Glow's {name}", getattr(self, name))
         if self.levels > 6:
             raise ValueError(f"Glow's levels must be 1 to 6; got {self.levels}.")
 

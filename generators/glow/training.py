@@ -24,7 +24,7 @@ from generators.base import Domain
 from generators.checks import check_flag, check_params
 from generators.glow.network import GREY_STEPS, Glow, GlowConfig
 from generators.seeds import batch_rng
-from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
+from generators.training import DataUse, NoiseTask, TrainingBatch, TrainingSetup, image
 
 __all__ = ["GlowTask"]
 
@@ -39,6 +39,7 @@ class GlowTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "clean"
+    family: ClassVar[str] = "glow"
     domain: Domain = "srgb"
     channels_last: ClassVar[bool] = True
 
@@ -82,11 +83,6 @@ class GlowTask(NoiseTask):
         """Return ``nll``, nats a dimension, and the same in ``bits``."""
         nll = float(self.loss(batch, step))
         return {"nll": nll, "bits": nll / math.log(2)}
-
-    def parts(self) -> dict[str, Part]:
-        """Return the flow."""
-        config = self.module.config.to_dict()
-        return {"": Part(family="glow", config=config, tensors=self.module.state_dict())}
 
     def _spread(self, batch: TrainingBatch, step: int) -> Tensor:
         """Spread each pixel over its 8-bit bin."""

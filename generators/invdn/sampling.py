@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from generators.base import NoiseRequest, NoiseSample, Params, TrainedGenerator
-from generators.capture import CaptureMetadata, configuration_name, configurations_in_words
+from generators.capture import CaptureMetadata, configuration_row
 from generators.checks import check_choice, check_number
 from generators.invdn.network import InvDN
 from generators.invdn.prior import ANY, MARGIN, colouring
@@ -104,13 +104,9 @@ class InvDNGenerator(TrainedGenerator[InvDN]):
         if mode == "resample" and not self.needs:
             self._row(camera, iso)
 
-    @staticmethod
-    def load_network(path: Path) -> InvDNWeights:
-        """Read a weights file.
-
-        Raises:
-            ValueError: If the file is damaged or of another family, or does not fit.
-        """
+    @classmethod
+    def load_network(cls, path: Path) -> InvDNWeights:
+        """Read a weights file; see :class:`~generators.base.TrainedGenerator`."""
         return load_invdn(path)
 
     @property
@@ -228,11 +224,5 @@ class InvDNGenerator(TrainedGenerator[InvDN]):
         """Return the prior's row of a camera and ISO."""
         if self._pooled:
             return len(self._names)
-        name = configuration_name(camera, iso) if camera is not None and iso is not None else "?"
-        if name not in self._names:
-            raise ValueError(
-                f"generator '{self.name}' does not know camera {camera!r} at ISO {iso}; its "
-                f"weights know {configurations_in_words(self._names)}. Set `camera` and `iso` to "
-                "one of them, or `prior: any`."
-            )
-        return self._names.index(name)
+        who = f"generator '{self.name}'"
+        return configuration_row(camera, iso, self._names, who=who, remedy="`prior: any`")

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Literal, final, get_args
 
 import torch
@@ -35,7 +34,7 @@ from generators.base import (
     Params,
     TrainedGenerator,
 )
-from generators.capture import CaptureMetadata, configuration_name, configurations_in_words
+from generators.capture import CaptureMetadata, configuration_row
 from generators.checks import check_choice, check_number
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.fused import FoldedNAFlow
@@ -48,7 +47,6 @@ from generators.naflow.latent import (
 )
 from generators.naflow.network import GREY_LEVELS, NAFlow, perturb
 from generators.seeds import standard_normal, stream_rng, uniform
-from generators.weights_file import load_network
 
 __all__ = ["NAFlowGenerator", "Sampling"]
 
@@ -85,6 +83,8 @@ class NAFlowGenerator(TrainedGenerator[NAFlow], DensityGenerator):
     """
 
     name = "naflow"
+    network_type = NAFlow
+    config_type = NAFlowConfig
     revision = 2
     color_only = True
 
@@ -123,17 +123,6 @@ class NAFlowGenerator(TrainedGenerator[NAFlow], DensityGenerator):
             self._rows_of(CaptureMetadata.same(1, camera=camera, iso=iso))
         self.multiple = 1 << model.config.levels
         self._folded = FoldedNAFlow(self._model, dtype=self._dtype)
-
-    @staticmethod
-    def load_network(path: Path) -> NAFlow:
-        """Read a weights file.
-
-        Raises:
-            ValueError: If the file is damaged or of another family, or does not fit.
-        """
-        return load_network(
-            path, family="naflow", build=lambda config: NAFlow(NAFlowConfig.from_dict(config))
-        )
 
     @property
     def configurations(self) -> tuple[str, ...]:
@@ -212,15 +201,7 @@ class NAFlowGenerator(TrainedGenerator[NAFlow], DensityGenerator):
 
     @torch.inference_mode()
     def _log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
-        """Return log p(noisy | clean, camera, ISO), ``(B,)`` in nats, at the unperturbed condition.
-
-        Args:
-            noisy: ``(B, 3, H, W)`` float32.
-            context: Clean images and capture metadata.
-
-        Raises:
-            ValueError: If the shapes differ or the weights do not know a camera and ISO.
-        """
+        """Return log p(noisy | clean, camera, ISO), in nats, at the unperturbed condition."""
         rows = self._rows_of(context.capture)
         x, clean = noisy.to(self._device), context.clean.to(self._device)
         if self._model.config.models == "noise":
@@ -281,19 +262,14 @@ class NAFlowGenerator(TrainedGenerator[NAFlow], DensityGenerator):
         return perturb(clean, normal, level)
 
     def _rows_of(self, capture: CaptureMetadata) -> Tensor:
-        known = {name: i for i, name in enumerate(self._model.config.configurations)}
-        rows = []
-        for camera, iso in zip(capture.camera, capture.iso, strict=True):
-            name = (
-                configuration_name(camera, iso) if camera is not None and iso is not None else "?"
-            )
-            if name not in known:
-                raise ValueError(
-                    f"generator 'naflow' does not know camera {camera!r} at ISO {iso}; its weights "
-                    f"know {configurations_in_words(known)}. Set `camera` and `iso` to one of "
-                    "them, or sample by a reference (`noise-aware`)."
-                )
-            rows.append(0 if self._model.config.single_prior else known[name])
+        known = self._model.config.configurations
+        who, remedy = "generator 'naflow'", "sample by a reference (`noise-aware`)"
+        rows = [
+            configuration_row(camera, iso, known, who=who, remedy=remedy)
+            for camera, iso in zip(capture.camera, capture.iso, strict=True)
+        ]
+        if self._model.config.single_prior:
+            rows = [0] * len(rows)
         return torch.tensor(rows, device=self._device)
 
     def _name(self, row: int) -> str:

@@ -17,7 +17,7 @@ from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import GREY_LEVELS, NAFlow, nll, perturb
 from generators.naflow.sampling import NAFlowGenerator
 from generators.seeds import batch_rng
-from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
+from generators.training import DataUse, NoiseTask, TrainingBatch, TrainingSetup, image
 
 __all__ = ["NAFlowTask"]
 
@@ -34,6 +34,7 @@ class NAFlowTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "pairs"
+    family: ClassVar[str] = "naflow"
     domain: Domain = "srgb"
 
     def __init__(
@@ -91,11 +92,6 @@ class NAFlowTask(NoiseTask):
     def measure(self, batch: TrainingBatch, step: int) -> dict[str, float]:
         """Return ``nll``, nats a dimension."""
         return {"nll": float(self._nll(batch, step).mean())}
-
-    def parts(self) -> dict[str, Part]:
-        """Return the network."""
-        config = self.module.config.to_dict()
-        return {"": Part(family="naflow", config=config, tensors=self.module.state_dict())}
 
     def generator(self) -> NoiseGenerator:
         """Return a copy of the network as it stands, sampling noise-aware."""

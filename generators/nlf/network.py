@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from generators import exact
 from generators.base import Domain
-from generators.capture import CaptureMetadata, configuration_name, configurations_in_words
+from generators.capture import CaptureMetadata, configuration_row
 from generators.checks import check_choice
 from generators.densities import normal_log_density, poisson_gaussian_log_density
 from generators.nlf.calibration import NoiseLevel
@@ -133,18 +133,12 @@ class NLF(nn.Module):
         Raises:
             ValueError: If a camera and ISO is unknown; the message names what is known.
         """
-        known = {name: row for row, name in enumerate(self.config.configurations)}
-        rows = []
-        for camera, iso in zip(capture.camera, capture.iso, strict=True):
-            named = camera is not None and iso is not None
-            name = configuration_name(str(camera), int(iso or 0)) if named else "?"
-            if name not in known:
-                raise ValueError(
-                    f"the noise level function does not know camera {camera!r} at ISO {iso}; its "
-                    f"weights know {configurations_in_words(known)}. Set `camera` and `iso` to one "
-                    "of them, or calibrate that camera."
-                )
-            rows.append(known[name])
+        known = self.config.configurations
+        who, remedy = "the noise level function", "calibrate that camera"
+        rows = [
+            configuration_row(camera, iso, known, who=who, remedy=remedy)
+            for camera, iso in zip(capture.camera, capture.iso, strict=True)
+        ]
         return torch.tensor(rows, device=self.beta1.device)
 
     def variance(self, clean: Tensor, capture: CaptureMetadata) -> Tensor:

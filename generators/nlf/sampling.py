@@ -9,7 +9,6 @@ The noise is white: what a raw file shows, and what sRGB noise is not.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import final
 
 import torch
@@ -29,7 +28,6 @@ from generators.checks import check_number
 from generators.nlf.network import NLF, NLFConfig
 from generators.seeds import standard_normal
 from generators.sensor import photon_counts
-from generators.weights_file import load_network
 
 __all__ = ["NLFGenerator"]
 
@@ -50,6 +48,8 @@ class NLFGenerator(TrainedGenerator[NLF], DensityGenerator):
     """
 
     name = "nlf"
+    network_type = NLF
+    config_type = NLFConfig
     revision = 2
     same_bits = True
     accepts: Domain = "raw"
@@ -64,17 +64,6 @@ class NLFGenerator(TrainedGenerator[NLF], DensityGenerator):
         self._pin("camera", "iso", camera=camera, iso=iso)
         if not self.needs:
             model.rows(CaptureMetadata.same(1, camera=camera, iso=iso))
-
-    @staticmethod
-    def load_network(path: Path) -> NLF:
-        """Read a weights file.
-
-        Raises:
-            ValueError: If the file is damaged or of another family, or does not fit.
-        """
-        return load_network(
-            path, family="nlf", build=lambda config: NLF(NLFConfig.from_dict(config))
-        )
 
     @property
     def configurations(self) -> tuple[str, ...]:

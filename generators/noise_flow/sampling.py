@@ -7,7 +7,6 @@ otherwise, and always in evaluation mode.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import final
 
 import torch
@@ -27,7 +26,6 @@ from generators.noise_flow.fused import FoldedNoiseFlow
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.seeds import standard_normal
 from generators.threads import on_threads
-from generators.weights_file import load_network
 
 __all__ = ["NoiseFlowGenerator"]
 
@@ -52,6 +50,8 @@ class NoiseFlowGenerator(TrainedGenerator[NoiseFlow], DensityGenerator):
     """
 
     name = "noise-flow"
+    network_type = NoiseFlow
+    config_type = NoiseFlowConfig
     revision = 1
     accepts: Domain = "raw"
     gives: Domain = "raw"
@@ -78,19 +78,6 @@ class NoiseFlowGenerator(TrainedGenerator[NoiseFlow], DensityGenerator):
         )  # refuses what is not known
         self._device = next(model.parameters()).device
         self._folded = FoldedNoiseFlow(model)
-
-    @staticmethod
-    def load_network(path: Path) -> NoiseFlow:
-        """Read a weights file.
-
-        Raises:
-            ValueError: If the file is damaged or of another family, or does not fit.
-        """
-        return load_network(
-            path,
-            family="noise-flow",
-            build=lambda config: NoiseFlow(NoiseFlowConfig.from_dict(config)),
-        )
 
     @property
     def configurations(self) -> tuple[str, ...]:
@@ -150,15 +137,7 @@ class NoiseFlowGenerator(TrainedGenerator[NoiseFlow], DensityGenerator):
 
     @torch.no_grad()
     def _log_prob(self, noisy: Tensor, context: NoiseContext) -> Tensor:
-        """Return log p(noisy | clean, camera, ISO), ``(B,)`` in nats, white level 1.
-
-        Args:
-            noisy: ``(B, 4, H, W)`` float32.
-            context: Clean images and capture metadata.
-
-        Raises:
-            ValueError: If the shapes differ or the weights do not know a camera or ISO.
-        """
+        """Return log p(noisy | clean, camera, ISO), ``(B,)`` in nats, white level 1."""
         labels = self._model.labels(context.capture)
         clean = context.clean
         noise = (noisy - clean).to(self._device)

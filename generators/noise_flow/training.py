@@ -23,7 +23,7 @@ from generators.base import Domain, NoiseGenerator
 from generators.checks import check_choice, check_params
 from generators.noise_flow.network import NoiseFlow, NoiseFlowConfig
 from generators.noise_flow.sampling import NoiseFlowGenerator
-from generators.training import DataUse, NoiseTask, Part, TrainingBatch, TrainingSetup, image
+from generators.training import DataUse, NoiseTask, TrainingBatch, TrainingSetup, image
 
 __all__ = ["NoiseFlowTask", "Start"]
 
@@ -41,6 +41,7 @@ class NoiseFlowTask(NoiseTask):
     """
 
     uses: ClassVar[DataUse] = "pairs"
+    family: ClassVar[str] = "noise-flow"
     domain: Domain = "raw"
 
     def __init__(self, module: NoiseFlow, *, start: Start = "fitted") -> None:
@@ -89,17 +90,7 @@ class NoiseFlowTask(NoiseTask):
     @torch.no_grad()
     def measure(self, batch: TrainingBatch, step: int) -> dict[str, float]:
         """Return ``nll``, nats a dimension, with the running statistics of the norms."""
-        was_training = self.module.training
-        self.module.eval()
-        try:
-            return {"nll": float(self.loss(batch, step))}
-        finally:
-            self.module.train(was_training)
-
-    def parts(self) -> dict[str, Part]:
-        """Return the network."""
-        config = self.module.config.to_dict()
-        return {"": Part(family="noise-flow", config=config, tensors=self.module.state_dict())}
+        return {"nll": super().measure(batch, step)["loss"]}
 
     def generator(self) -> NoiseGenerator:
         """Return a copy of the network as it stands."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from generators.base import Domain, NoiseGenerator, NoiseRequest, NoiseSample
 from generators.seeds import patch_seed
-from generators.training import NoiseTask, Part, TrainingBatch, image
+from generators.training import NoiseTask, Part, TrainingBatch, evaluating, image
 from pipeline.measure.metrics import AkldMetric, KldConvention, KldMetric, NoiseBlock
 from pipeline.measure.metrics.base import Array, Floats
 from pipeline.measure.noise_score import distances
@@ -133,7 +132,7 @@ class DataTask:
         if self._validation is None:
             return {}
         rows: list[dict[str, float]] = []
-        with _evaluating(self.task.module):
+        with evaluating(self.task.module):
             for number in range(self._count):
                 batch = self._on_device(self._relabelled(self._validation.batch(number)))
                 rows.append(self.task.measure(batch, number) | self._distances(batch, number))
@@ -167,7 +166,7 @@ class DataTask:
                     best[told] = rank, crop, number * len(batch.capture) + row
         captures, last = sorted(best), len(best) - 1
         shown = {round(i) for i in np.linspace(0, last, min(count, len(best))).tolist()}
-        with _evaluating(self.task.module):
+        with evaluating(self.task.module):
             generator = self.task.generator()
             if generator is None:
                 return []
@@ -269,13 +268,3 @@ def pixels(picture: Tensor) -> Array:
 
 def _noise(noisy: Tensor, clean: Tensor) -> Floats:
     return to_nhwc(noisy.double() - clean.double())
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    before = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(before)
