@@ -74,7 +74,14 @@ class NoiseGenerator(ABC):
 
     @abstractmethod
     def _sample(self, request: NoiseRequest) -> NoiseSample:
-        """Put noise on each row of a checked request; row i depends on row i and seed i only."""
+        """Put noise on each row of a checked request; row i depends on row i and seed i only.
+
+        Returns:
+            The noisy images; a network's come back from its device to the CPU.
+
+        Raises:
+            ValueError: If the model does not know a row's capture metadata, or cannot take a shape.
+        """
 
     def _check_capture(self, capture: CaptureMetadata) -> None:  # noqa: B027 - a default, no duty
         """Refuse capture metadata that the model does not know; by default any is served."""

@@ -98,13 +98,6 @@ class FlowSRGBGenerator(TrainedGenerator[FlowSRGB], DensityGenerator):
 
         Args:
             request: sRGB, three channels, any height and width.
-
-        Returns:
-            Noisy images, unclipped, on the CPU.
-
-        Raises:
-            ValueError: If the request lacks what :attr:`needs` names, or names a camera and ISO
-                that the weights were not trained on.
         """
         clean = request.context.clean
         capture = request.context.capture

@@ -131,13 +131,6 @@ class InvDNGenerator(TrainedGenerator[InvDN]):
 
         Args:
             request: sRGB, three channels, height and width divisible by :attr:`multiple`.
-
-        Returns:
-            Noisy images, unclipped, on the CPU.
-
-        Raises:
-            ValueError: If the request lacks what :attr:`needs` names, names a camera and ISO that
-                the prior does not know, or has a reference of another size than the clean image.
         """
         clean = request.context.clean
         self._model.check_image(clean)

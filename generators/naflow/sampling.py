@@ -144,13 +144,6 @@ class NAFlowGenerator(TrainedGenerator[NAFlow], DensityGenerator):
 
         Args:
             request: sRGB, three channels, height and width divisible by :attr:`multiple`.
-
-        Returns:
-            Noisy images, unclipped, on the CPU.
-
-        Raises:
-            ValueError: If the request lacks what :attr:`needs` names, or names a camera and ISO
-                that the weights do not know.
         """
         clean = request.context.clean
         self._model.config.check_image(clean)

@@ -98,13 +98,6 @@ class NoiseFlowGenerator(TrainedGenerator[NoiseFlow], DensityGenerator):
 
         Args:
             request: Packed raw, four channels, any height and width.
-
-        Returns:
-            Noisy images, unclipped, on the CPU.
-
-        Raises:
-            ValueError: If the request lacks what :attr:`needs` names, or names a camera or ISO
-                that the weights do not know.
         """
         capture = request.context.capture
         labels = self._model.labels(capture)
