@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import InputError, within_the_tree
+from pipeline.errors import within_the_tree
+from pipeline.models.device import check_device
 
 if TYPE_CHECKING:
     from denoisers.base import Denoiser
@@ -89,28 +90,3 @@ def load_denoiser(
     from pipeline.pictures.denoise import open_denoiser
 
     return open_denoiser(name, sigma=sigma, params=params, device=device)
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that this process cannot use.
-
-    Raises:
-        InputError: If it is no device, or is not there.
-    """
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise InputError(
-            f"device '{device}' is no device", expected="cpu, cuda or cuda:N"
-        ) from None
-    if kind == "cuda" and torch.cuda._is_in_bad_fork():
-        raise InputError(
-            f"device '{device}' cannot be used in a forked process",
-            what_to_do="Give the data loader multiprocessing_context='spawn'.",
-        )
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            f"device '{device}' is not there: torch sees no GPU", what_to_do="Leave it out."
-        )

@@ -28,6 +28,7 @@ from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights
 from pipeline.corpus.verify import verify
 from tests.contracts.command import document, noisemill, write_manifest
+from tests.contracts.networks import save_naflow
 
 Texture = Callable[..., np.ndarray]
 Write = Callable[[Path, np.ndarray], Path]
@@ -309,10 +310,7 @@ def test_a_bad_pair_is_refused_and_the_good_pair_goes_on(
 def weights(tmp_path: Path) -> Path:
     """A small untrained NAFlow."""
     config = NAFlowConfig(configurations=("phone_00800",))
-    path = tmp_path / "small.safetensors"
-    tensors = NAFlow(config).state_dict()
-    save_weights(path, family="naflow", config=config.to_dict(), tensors=tensors, license="CC0-1.0")
-    return path
+    return save_naflow(tmp_path / "small.safetensors", NAFlow(config))
 
 
 def damage(path: Path) -> str:

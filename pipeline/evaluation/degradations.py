@@ -27,6 +27,7 @@ from generators.seeds import standard_normal
 from pipeline.building.recipe import LoadedGenerator, load_generators
 from pipeline.images import read_pixels
 from pipeline.manifest.models import EvaluationData
+from pipeline.measure.blocks import read_pair
 from pipeline.pixels import to_color, to_nchw, to_nhwc, to_unit
 from pipeline.records import ImageRecord
 
@@ -90,14 +91,7 @@ class RealPairs(Degradation):
 
     def pair(self, record: ImageRecord, data: EvaluationData, seed: int) -> tuple[Image, Image]:
         """See :class:`Degradation`."""
-        assert record.noisy_uri is not None
-        clean, noisy = _read(record.uri, data), _read(record.noisy_uri, data)
-        if noisy.shape != clean.shape:
-            raise ValueError(
-                f"{record.uri} is {clean.shape} and its partner {record.noisy_uri} is "
-                f"{noisy.shape}; `noisemill audit` lists such pairs."
-            )
-        return clean, noisy
+        return read_pair(record, lambda uri: _read(uri, data))
 
 
 @final

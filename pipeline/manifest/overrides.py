@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.manifest.mistakes import KeyPath, Mistake, dotted, show
@@ -97,15 +98,7 @@ def _graft(tree: Tree, path: KeyPath, new: Tree) -> None:
 
 def _below(path: KeyPath, mistake: Mistake) -> Mistake:
     key_path = ".".join(part for part in (dotted(path), mistake.key_path) if part)
-    return Mistake(
-        file=mistake.file,
-        line=None,
-        column=None,
-        key_path=key_path,
-        found=mistake.found,
-        expected=mistake.expected,
-        hint=mistake.hint,
-    )
+    return replace(mistake, line=None, column=None, key_path=key_path)
 
 
 def _no_such_place(name: str, node: Any, path: KeyPath) -> Mistake:

@@ -168,12 +168,9 @@ class _Builder:
 
     def _bad_key(self, path: KeyPath, place: Place) -> None:
         self.tree.mistakes.append(
-            Mistake(
-                file=place.file,
-                line=place.line,
-                column=place.column,
-                key_path=dotted(path),
-                found="a key that is a list or a mapping",
+            place.mistake(
+                path,
+                "a key that is a list or a mapping",
                 hint="keys are texts; put quotes around a text that starts with [ or {",
             )
         )
@@ -181,12 +178,9 @@ class _Builder:
     def _duplicate(self, path: KeyPath, first: Place, again: Place) -> None:
         where = f" on line {first.line}" if first.line is not None else ""
         self.tree.mistakes.append(
-            Mistake(
-                file=again.file,
-                line=again.line,
-                column=again.column,
-                key_path=dotted(path),
-                found=f"duplicate key '{path[-1]}', first given{where}",
+            again.mistake(
+                path,
+                f"duplicate key '{path[-1]}', first given{where}",
                 hint="remove one of them",
             )
         )

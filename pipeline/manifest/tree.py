@@ -18,6 +18,18 @@ class Place:
     line: int | None = None
     column: int | None = None
 
+    def mistake(self, path: KeyPath, found: str, *, expected: str = "", hint: str = "") -> Mistake:
+        """Return a mistake that stands here."""
+        return Mistake(
+            file=self.file,
+            line=self.line,
+            column=self.column,
+            key_path=dotted(path),
+            found=found,
+            expected=expected,
+            hint=hint,
+        )
+
 
 @dataclass(slots=True)
 class Tree:
@@ -55,13 +67,4 @@ class Tree:
         self, path: KeyPath, found: str, *, expected: str = "", hint: str = "", key: bool = False
     ) -> Mistake:
         """Return a mistake at the place of a path."""
-        place = self.place(path, key=key)
-        return Mistake(
-            file=place.file,
-            line=place.line,
-            column=place.column,
-            key_path=dotted(path),
-            found=found,
-            expected=expected,
-            hint=hint,
-        )
+        return self.place(path, key=key).mistake(path, found, expected=expected, hint=hint)

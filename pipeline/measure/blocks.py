@@ -16,7 +16,7 @@ from pipeline.measure.metrics.base import Array
 from pipeline.measure.pair import ImagePair
 from pipeline.records import ImageRecord
 
-__all__ = ["BLOCK", "GRID", "PairBlock", "grid_blocks", "pair_blocks"]
+__all__ = ["BLOCK", "GRID", "PairBlock", "grid_blocks", "pair_blocks", "read_pair"]
 
 BLOCK = 256
 GRID = 3
@@ -122,14 +122,7 @@ def pair_blocks(
         ValueError: If a record has no noisy partner, or the two sizes differ.
     """
     for record in records:
-        if record.noisy_uri is None:
-            raise ValueError(f"{record.uri} has no noisy partner; evaluation needs pairs.")
-        clean, noisy = read(record.uri), read(record.noisy_uri)
-        if clean.shape != noisy.shape:
-            raise ValueError(
-                f"{record.uri} is {clean.shape} and its partner {record.noisy_uri} is "
-                f"{noisy.shape}; `noisemill audit` lists such pairs."
-            )
+        clean, noisy = read_pair(record, read)
         for y, x in grid_blocks(clean.shape[0], clean.shape[1], size, grid):
             place = (slice(y, y + size), slice(x, x + size))
             yield PairBlock(
@@ -143,3 +136,24 @@ def pair_blocks(
                 x=x,
                 domain=record.domain,
             )
+
+
+def read_pair(record: ImageRecord, read: Callable[[str], Array]) -> tuple[Array, Array]:
+    """Return the clean image of a record and its noisy partner, of one shape ``(H, W, C)``.
+
+    Args:
+        record: An image record with a noisy partner.
+        read: Reads one image by its URI.
+
+    Raises:
+        ValueError: If there is no noisy partner, or the two sizes differ.
+    """
+    if record.noisy_uri is None:
+        raise ValueError(f"{record.uri} has no noisy partner; evaluation needs pairs.")
+    clean, noisy = read(record.uri), read(record.noisy_uri)
+    if clean.shape != noisy.shape:
+        raise ValueError(
+            f"{record.uri} is {clean.shape} and its partner {record.noisy_uri} is "
+            f"{noisy.shape}; `noisemill audit` lists such pairs."
+        )
+    return clean, noisy

@@ -34,6 +34,7 @@ from denoisers.tiles import OVERLAP, Tiled, count_tiles
 from generators.seeds import patch_seed
 from pipeline.images import read_pixels
 from pipeline.measure.metrics.quality import psnr
+from pipeline.models.device import check_device
 from pipeline.pictures.saving import PictureFolder
 from pipeline.pixels import quantise, sample_type, to_nhwc, to_unit
 
@@ -104,8 +105,7 @@ def open_denoiser(
                 "25 grey levels of 255 are 0.098."
             )
         made = cast("nn.Module", made.with_sigma(sigma))
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device '{device}' is not there: torch sees no GPU. Leave it out.")
+    check_device(device)
     return cast("Denoiser", made.to(device))
 
 

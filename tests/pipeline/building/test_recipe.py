@@ -12,10 +12,10 @@ import pytest
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
 from generators.naflow.sampling import NAFlowGenerator
-from generators.weights_file import save_weights
 from pipeline.building.recipe import load_generators, recipe_of, recipe_sha256
 from pipeline.canonical import canonical_json
 from pipeline.manifest.models import CorpusManifest, GeneratorSpec, Output, Resources
+from tests.contracts.networks import save_naflow
 
 Make = Callable[..., CorpusManifest]
 
@@ -52,16 +52,7 @@ def test_the_hash_is_the_same_for_the_same_recipe_and_another_for_another(
 
 def weights(folder: Path) -> Path:
     config = NAFlowConfig(configurations=("X_00800",), levels=2, condition_channels=8, hidden=8)
-    model = NAFlow(config)
-    path = folder / "small.safetensors"
-    save_weights(
-        path,
-        family="naflow",
-        config=config.to_dict(),
-        tensors=model.state_dict(),
-        license="CC-BY-4.0",
-    )
-    return path
+    return save_naflow(folder / "small.safetensors", NAFlow(config), license="CC-BY-4.0")
 
 
 def spec(**values: Any) -> GeneratorSpec:

@@ -14,6 +14,7 @@ from generators.naflow.network import NAFlow
 from generators.weights_file import save_weights, sha256_of_file
 from pipeline.models.listing import all_about, known
 from tests.contracts.command import document, noisemill
+from tests.contracts.networks import save_naflow
 
 CARD = {
     "parameters": 77,
@@ -28,14 +29,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "weights"
     monkeypatch.setattr("generators.weights_file.FOLDER", folder)
     config = NAFlowConfig(configurations=("phone_00800", "phone_01600", "my camera_00100"))
-    tensors = NAFlow(config).state_dict()
-    save_weights(
-        folder / "naflow-small.safetensors",
-        family="naflow",
-        config=config.to_dict(),
-        tensors=tensors,
-        license="CC0-1.0",
-    )
+    save_naflow(folder / "naflow-small.safetensors", NAFlow(config))
     (folder / "naflow-small.json").write_text(json.dumps(CARD))
     made = denoisers.create("dncnn", channels=4, seed=0, depth=2, width=4)
     dncnn = tmp_path / "denoisers" / "dncnn-tiny.safetensors"

@@ -11,12 +11,12 @@ import tifffile
 import generators
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
-from generators.weights_file import save_weights
 from pipeline.building.stages.generate import GenerateStage
 from pipeline.building.stages.work import CutShard, MadeShard
 from pipeline.dataset import CorpusDataset
 from pipeline.models.choice import choose_weights
 from tests.contracts.command import document, noisemill, write_manifest
+from tests.contracts.networks import save_naflow
 
 Texture = Callable[..., np.ndarray]
 Write = Callable[[Path, np.ndarray], Path]
@@ -35,9 +35,7 @@ KNOWN = NAFlowConfig(configurations=("phone_00800", "phone_01600", "my camera_00
 
 
 def write_weights(path: Path, config: NAFlowConfig = KNOWN, license: str = "CC0-1.0") -> Path:
-    tensors = NAFlow(config).state_dict()
-    save_weights(path, family="naflow", config=config.to_dict(), tensors=tensors, license=license)
-    return path
+    return save_naflow(path, NAFlow(config), license=license)
 
 
 @pytest.fixture

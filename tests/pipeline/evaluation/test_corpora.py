@@ -21,6 +21,13 @@ from pipeline.storage import DatasetError
 Make = Callable[..., EvaluateManifest]
 
 
+def work(manifest: EvaluateManifest) -> tuple[CorpusMeasure, list[ShardPiece]]:
+    """Return what measures the shards of a corpus against its own partners, and its shards."""
+    opened = open_subject(manifest.corpus)  # type: ignore[arg-type]
+    pieces = [ShardPiece(opened.root, file, "awgn") for file in opened.files]
+    return CorpusMeasure(manifest.metrics, own_partners(opened)), pieces
+
+
 def test_real_noise_is_at_no_distance_from_itself(
     evaluation: Make, pair_corpus: CorpusManifest
 ) -> None:
@@ -61,9 +68,8 @@ def test_shards_merge_to_the_whole_in_any_order(
     evaluation: Make, pair_corpus: CorpusManifest
 ) -> None:
     manifest = evaluation(corpus={"path": pair_corpus.output.path})
-    opened = open_subject(manifest.corpus)  # type: ignore[arg-type]
-    measure = CorpusMeasure(manifest.metrics, own_partners(opened))
-    parts = [measure(ShardPiece(opened.root, file, "awgn")) for file in opened.files]
+    measure, pieces = work(manifest)
+    parts = [measure(piece) for piece in pieces]
     assert len(parts) > 3
     forwards, backwards = (NoiseMeasure(manifest.metrics).empty() for _ in range(2))
     for one, other in zip(parts, reversed(parts), strict=True):
@@ -84,10 +90,8 @@ def test_shards_merge_to_the_whole_in_any_order(
 def test_ray_gives_the_same_sums_as_one_process(
     evaluation: Make, pair_corpus: CorpusManifest
 ) -> None:
-    manifest = evaluation(corpus={"path": pair_corpus.output.path})
-    opened = open_subject(manifest.corpus)  # type: ignore[arg-type]
-    measure = CorpusMeasure(manifest.metrics, own_partners(opened))
-    pieces = [ShardPiece(opened.root, file, "awgn") for file in opened.files[:3]]
+    measure, pieces = work(evaluation(corpus={"path": pair_corpus.output.path}))
+    pieces = pieces[:3]
     here = [sums.scores.total().table() for sums in in_process(measure, pieces)]
     there = [sums.scores.total().table() for sums in on_ray(measure, pieces, address=None)]
     assert len(here) == len(there) == 3

@@ -18,13 +18,13 @@ import pipeline.pictures.noise as noise_module
 from generators.base import NoiseRequest, NoiseSample
 from generators.naflow.config import NAFlowConfig
 from generators.naflow.network import NAFlow
-from generators.weights_file import save_weights
 from pipeline.building.run import build
 from pipeline.corpus.formats import open_shard
 from pipeline.corpus.index import load_corpus
 from pipeline.manifest.models import CorpusManifest
 from pipeline.pictures.noise import MARGIN, add_noise, tiles
 from pipeline.pictures.sample import Regenerated, regenerate
+from tests.contracts.networks import save_naflow
 
 Make = Callable[..., CorpusManifest]
 
@@ -161,14 +161,7 @@ def naflow(folder: Path, **params: Any) -> dict[str, Any]:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += torch.from_numpy(rng.normal(0, 0.05, parameter.shape)).float()
-    path = folder / "small.safetensors"
-    save_weights(
-        path,
-        family="naflow",
-        config=config.to_dict(),
-        tensors=model.state_dict(),
-        license="CC0-1.0",
-    )
+    path = save_naflow(folder / "small.safetensors", model)
     return {"name": "naflow", "weights": str(path), "params": params}
 
 
