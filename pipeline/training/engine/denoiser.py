@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from denoisers.base import Denoiser
 from generators.base import Domain
-from generators.training import Part, TrainingBatch, image
+from generators.training import Part, TrainingBatch, evaluating, image
 from pipeline.training.data.batches import Batches
 from pipeline.training.engine.task import Example, pixels, single_row, unfitness
 
@@ -114,10 +114,8 @@ class DenoiserTask:
         """
         if self._validation is None:
             return {}
-        before = self.module.training
-        self.module.eval()
         rows: list[tuple[float, float, float]] = []
-        try:
+        with evaluating(self.module):
             for number in range(self._count):
                 batch = self._validation.batch(number)
                 noisy, clean = (self._placed(image(batch, n)) for n in ("noisy", "clean"))
@@ -129,8 +127,6 @@ class DenoiserTask:
                         mean_psnr(clean, noisy, self.domain),
                     )
                 )
-        finally:
-            self.module.train(before)
         loss, psnr, noisy_psnr = (sum(column) / len(rows) for column in zip(*rows, strict=True))
         return {"loss": loss, "psnr": psnr, "psnr_noisy": noisy_psnr}
 
@@ -150,12 +146,8 @@ class DenoiserTask:
             for row in (single_row(batch, place) for place in range(len(batch.capture)))
         ]
         crops.sort(key=lambda one: one[0])
-        before = self.module.training
-        self.module.eval()
-        try:
+        with evaluating(self.module):
             return [self._example(row) for _, row in crops[:count]]
-        finally:
-            self.module.train(before)
 
     def _example(self, row: TrainingBatch) -> Example:
         noisy = self._placed(image(row, "noisy"))
