@@ -8,7 +8,7 @@ from typing import Any
 from generators.base import Domain
 from generators.seeds import patch_seed
 from pipeline.manifest.models import Splits, TrainDenoiserManifest, Validation
-from pipeline.sources import photographs_of, scan_for_training
+from pipeline.sources import Scan, photographs_of, scan_for_training
 from pipeline.training.data.batches import Batches
 from pipeline.training.data.mixed import MixedBatches
 from pipeline.training.data.pair_rows import Crops
@@ -83,6 +83,7 @@ def validation_batches(manifest: TrainDenoiserManifest, training: DenoisingBatch
     """
     validation = manifest.validation
     assert validation is not None
+    scanned = scan_for_training(validation.sources, Splits())
     batches, store = make_batches(
         validation,
         use="pairs",
@@ -91,8 +92,11 @@ def validation_batches(manifest: TrainDenoiserManifest, training: DenoisingBatch
         seed=_VALIDATION_SEED,
         color=manifest.data.color,
         conditioned=False,
+        scanned=scanned,
     )
-    shown = _photographs(validation) if any(one.sources for one in training.inputs) else set()
+    shown = (
+        _photographs(validation, scanned) if any(one.sources for one in training.inputs) else set()
+    )
     for one in training.inputs:
         if one.store is not None:
             check_held_out(one.store, store)
@@ -106,14 +110,10 @@ def validation_batches(manifest: TrainDenoiserManifest, training: DenoisingBatch
     return batches
 
 
-def _photographs(validation: Validation) -> set[str]:
+def _photographs(validation: Validation, scanned: Scan) -> set[str]:
     """Return the SHA-256 of every photograph that a validation shows.
 
     Rows of a corpus name the photograph that they were cut from.
     """
-    found = {
-        sha256
-        for record in scan_for_training(validation.sources, Splits()).records
-        for _, sha256 in record.views().values()
-    }
+    found = {sha256 for record in scanned.records for _, sha256 in record.views().values()}
     return found | photographs_of(validation.sources).keys()

@@ -17,7 +17,7 @@ from pipeline.manifest.models import Device as DeviceSpec
 from pipeline.manifest.models import Splits, TrainingData
 from pipeline.pixels import Color, Pixels, quantise, to_color, to_unit
 from pipeline.records import ImageRecord, View
-from pipeline.sources import scan, scan_for_training
+from pipeline.sources import Scan, scan, scan_for_training
 from pipeline.sources.views import load_training_views
 from pipeline.training.data.batches import Batches, StoreBatches, views
 from pipeline.training.data.simulated import Device, SimulatedBatches
@@ -36,6 +36,7 @@ def make_batches(
     seed: int,
     color: Color = "rgb",
     conditioned: bool = True,
+    scanned: Scan | None = None,
 ) -> tuple[Batches, TrainingStore]:
     """Read a manifest's sources and return its batches, and the store they are cut from.
 
@@ -47,6 +48,7 @@ def make_batches(
         seed: The training's seed.
         color: Of sRGB images; simulated devices shoot colour.
         conditioned: Whether the camera and ISO of each real photograph must be known.
+        scanned: What the sources hold, where the caller has scanned them.
 
     Raises:
         ValueError: If the sources lack what the use needs, or give images of another domain.
@@ -58,6 +60,7 @@ def make_batches(
             domain,
             color="rgb" if data.simulate else color,
             conditioned=conditioned,
+            scanned=scanned,
         ),
         patch=data.patch,
         max_offset=data.max_offset,
@@ -92,6 +95,7 @@ def load_images(
     *,
     color: Color = "rgb",
     conditioned: bool = True,
+    scanned: Scan | None = None,
 ) -> list[TrainingImage]:
     """Read the images of a manifest's sources into memory.
 
@@ -102,12 +106,13 @@ def load_images(
             photograph sRGB images.
         color: Of sRGB images; others are converted.
         conditioned: Whether the camera and ISO of each real photograph must be known.
+        scanned: What the sources hold, where the caller has scanned them.
 
     Raises:
         ValueError: If a scene lacks its camera or ISO where a model is conditioned on them, the
             images are of another domain, or there are none.
     """
-    found = scan_for_training(data.sources, Splits())
+    found = scanned or scan_for_training(data.sources, Splits())
     for reject in found.rejects:
         print(f"noisemill: refused {reject.uri}: {reject.detail}", file=sys.stderr)
     needed = views(use)

@@ -18,6 +18,9 @@ import generators
 import pipeline.benchmark.corpora as corpora_module
 import pipeline.benchmark.work as work
 import pipeline.building.run as building
+import pipeline.corpus.index as index_module
+import pipeline.training.jobs.denoiser_data as denoiser_data
+import pipeline.training.jobs.generator_data as generator_data
 from pipeline.benchmark.corpora import CorpusMaker
 from pipeline.benchmark.patches import load_patches
 from pipeline.benchmark.rows import rows_of
@@ -281,8 +284,11 @@ def test_nothing_is_made_scanned_or_planned_twice(
     count(generators, "create")
     count(corpora_module, "scan")
     count(building, "make_plan")
+    count(denoiser_data, "scan_for_training")
+    count(generator_data, "scan_for_training")
+    count(index_module, "_check_version")  # once for each index that is read
     run(benchmark(mixtures=[{"name": "both", "shares": {"real": 1, "strong": 3}}], seeds=[1]))
     folders = list((tmp_path / "benchmark" / "corpora").iterdir())
     # Real patches and three generators, to train and to test on; candidates share the real scan.
     assert len(folders) == 8
-    assert counts == {"create": 4, "scan": 4, "make_plan": 8}
+    assert counts == {"create": 4, "scan": 4, "make_plan": 8, "_check_version": 8}
