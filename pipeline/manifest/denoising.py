@@ -78,11 +78,6 @@ class DenoisingInput(Model):
         default=1.0, gt=0, description="Share of the rows, relative to the other inputs."
     )
 
-    @property
-    def kind(self) -> Literal["corpus", "pairs", "stream"]:
-        """Which of the three it is."""
-        return "corpus" if self.corpus else "pairs" if self.pairs else "stream"
-
 
 class DenoisingData(Model):
     """What a denoiser is trained on."""

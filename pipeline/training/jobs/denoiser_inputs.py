@@ -13,7 +13,7 @@ from typing import Any
 from generators.training import DataUse
 from pipeline.canonical import sha256_of
 from pipeline.corpus.index import INDEX_NAME
-from pipeline.manifest.denoising import DenoisingData
+from pipeline.manifest.denoising import DenoisingData, RealPairs
 from pipeline.manifest.load import load_manifest
 from pipeline.manifest.models import DenoisingInput, TrainDenoiserManifest, TrainingData
 from pipeline.sources import photographs_behind, photographs_of
@@ -60,17 +60,26 @@ def open_input(number: int, manifest: TrainDenoiserManifest, crops: Crops) -> Op
         FileNotFoundError: If it does not exist.
     """
     one = manifest.data.inputs[number]
-    opened = {"corpus": _corpus, "pairs": _pairs, "stream": _stream}[one.kind](one, manifest, crops)
+    match one:
+        case DenoisingInput(corpus=str(path)):
+            opened = _corpus(path, one, manifest, crops=crops)
+        case DenoisingInput(pairs=RealPairs() as pairs):
+            opened = _pairs(pairs, manifest, crops=crops)
+        case DenoisingInput(stream=str(path)):
+            opened = _stream(path, one, manifest, crops=crops)
+        case _:
+            raise ValueError(f"input {number} names no corpus, pairs or stream; give one of them.")
     where = f"input {number} ({one.corpus or one.stream or 'pairs'})"
     _check_kind(where, opened.rows, manifest.data)
     return opened
 
 
-def _corpus(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) -> OpenedInput:
-    assert one.corpus is not None
+def _corpus(
+    path: str, one: DenoisingInput, manifest: TrainDenoiserManifest, *, crops: Crops
+) -> OpenedInput:
     data, twice = manifest.data, manifest.loss == "noise2noise"
     source = CorpusPairs(
-        one.corpus,
+        path,
         split=one.split,
         generators=one.generators,
         format=one.format,
@@ -80,11 +89,11 @@ def _corpus(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
     if min(source.sides) < data.patch:
         height, width = source.sides
         raise ValueError(
-            f"corpus {one.corpus} has patches of {height}x{width} pixels, and data.patch is "
+            f"corpus {path} has patches of {height}x{width} pixels, and data.patch is "
             f"{data.patch}; lower data.patch or make the corpus with larger patches."
         )
     # Here already: a corpus may be read whole in the next line.
-    _check_kind(f"corpus {one.corpus}", source, data)
+    _check_kind(f"corpus {path}", source, data)
     rows = PairRows(
         source,
         crops,
@@ -97,7 +106,7 @@ def _corpus(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
     used = {file.path: file.sha256 for file in source.files}
     about = {
         "input": f"corpus {index.name}",
-        "corpus_json_sha256": hashlib.sha256(read_bytes(one.corpus, INDEX_NAME)).hexdigest(),
+        "corpus_json_sha256": hashlib.sha256(read_bytes(path, INDEX_NAME)).hexdigest(),
         "plan_sha256": index.plan_sha256,
         "shards_sha256": sha256_of(used),
         "format": source.format,
@@ -122,10 +131,9 @@ def _corpus(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) 
     )
 
 
-def _pairs(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) -> OpenedInput:
-    assert one.pairs is not None
+def _pairs(pairs: RealPairs, manifest: TrainDenoiserManifest, *, crops: Crops) -> OpenedInput:
     use: DataUse = "noisy-pairs" if manifest.loss == "noise2noise" else "pairs"
-    values = {name: getattr(one.pairs, name) for name in type(one.pairs).model_fields}
+    values = {name: getattr(pairs, name) for name in type(pairs).model_fields}
     data = TrainingData.model_construct(
         **values, patch=crops.patch, augmentation=crops.augmentation
     )
@@ -142,7 +150,7 @@ def _pairs(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) -
     about = {
         "input": "pairs",
         "scenes": scenes,
-        "simulated": [device.model_dump(mode="json") for device in one.pairs.simulate],
+        "simulated": [device.model_dump(mode="json") for device in pairs.simulate],
         "share_of_places_within_offset": round(store.kept_fraction, 4),
         "read": "from memory",
         "licenses": sorted(store.licenses),
@@ -159,14 +167,15 @@ def _pairs(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) -
     )
 
 
-def _stream(one: DenoisingInput, manifest: TrainDenoiserManifest, crops: Crops) -> OpenedInput:
-    assert one.stream is not None
-    loaded = load_manifest(one.stream).manifest
+def _stream(
+    path: str, one: DenoisingInput, manifest: TrainDenoiserManifest, *, crops: Crops
+) -> OpenedInput:
+    loaded = load_manifest(path).manifest
     if loaded.kind != "corpus":
-        raise ValueError(f"stream: {one.stream} is of kind {loaded.kind}; give a corpus manifest.")
+        raise ValueError(f"stream: {path} is of kind {loaded.kind}; give a corpus manifest.")
     if loaded.patches.size < crops.patch:
         raise ValueError(
-            f"stream {one.stream} cuts patches of {loaded.patches.size} pixels, and data.patch is "
+            f"stream {path} cuts patches of {loaded.patches.size} pixels, and data.patch is "
             f"{crops.patch}; lower data.patch or raise the manifest's patches.size."
         )
     rows = StreamedRows(
