@@ -67,6 +67,7 @@ def scan_for_training(sources: Sequence[Source], splits: Splits) -> Scan:
     for source in sources:
         found: Scan = source.scan(splits)
         total.rejects.extend(found.rejects)
+        total.indexes.update(found.indexes)
         for record in (with_capture(one, source.capture or {}) for one in found.records):
             other = by_content.setdefault(record.sha256, record)
             if other.split != record.split:

@@ -19,7 +19,9 @@ from pipeline.storage import DatasetError, StorageError, join
 __all__ = ["photographs_behind", "photographs_of"]
 
 
-def photographs_of(sources: Iterable[Source]) -> dict[str, str]:
+def photographs_of(
+    sources: Iterable[Source], indexes: Mapping[str, CorpusIndex] | None = None
+) -> dict[str, str]:
     """Return the photographs that the rows of corpora were cut from: SHA-256 to URI.
 
     A record of a row has the checksum of its patch, which no photograph has; whether a photograph
@@ -27,16 +29,18 @@ def photographs_of(sources: Iterable[Source]) -> dict[str, str]:
 
     Args:
         sources: Of a manifest; those that are no corpora have none.
+        indexes: Of corpora that a scan has read, by absolute root; others are read here.
 
     Raises:
         FileNotFoundError: If a folder is not a corpus.
         DatasetError: If an index cannot be understood.
     """
     found: dict[str, str] = {}
+    known = indexes or {}
     for source in sources:
         if not isinstance(source, CorpusSource):
             continue
-        index = load_corpus(source.path)
+        index = known.get(absolute_root(source.path)) or load_corpus(source.path)
         splits = None if source.only is None else [s for s in source.only if s in index.splits]
         rows: dict[str, str] = {}
         for file in CorpusReader(source.path, index, splits=splits).files:

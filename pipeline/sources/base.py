@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from generators.capture import CaptureValue, capture_column
+from pipeline.corpus.index import CorpusIndex
 from pipeline.images import Header, ImageError, display, read_header
 from pipeline.manifest.models import SourceBase, Split
 from pipeline.records import ImageRecord, Reject, Role
@@ -55,10 +56,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What the sources of a manifest hold, in a fixed order."""
+    """What the sources of a manifest hold, in a fixed order.
+
+    Args:
+        records: The images.
+        rejects: What was refused.
+        indexes: By absolute root, the index of each corpus that was read.
+    """
 
     records: list[ImageRecord] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    indexes: dict[str, CorpusIndex] = field(default_factory=dict)
 
 
 def label_of(source: SourceBase) -> str:

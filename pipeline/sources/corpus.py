@@ -67,7 +67,7 @@ def scan_corpus(source: CorpusSource, splits: Splits) -> Scan:
             f"{', '.join(index.splits) or 'none at all'}. Correct `only`."
         )
     license_ = source.license or str(index.manifest.get("license") or UNSPECIFIED)
-    scan = Scan()
+    scan = Scan(indexes={root: index})
     seen: set[str] = set()
     with ThreadPoolExecutor(max_workers=4) as pool:
         for rows in pool.map(lambda number: _read_shard(reader, number), range(len(reader.files))):

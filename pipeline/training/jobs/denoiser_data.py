@@ -94,9 +94,8 @@ def validation_batches(manifest: TrainDenoiserManifest, training: DenoisingBatch
         conditioned=False,
         scanned=scanned,
     )
-    shown = (
-        _photographs(validation, scanned) if any(one.sources for one in training.inputs) else set()
-    )
+    traced = any(one.sources for one in training.inputs)
+    shown = _photographs(validation, scanned) if traced else set()
     for one in training.inputs:
         if one.store is not None:
             check_held_out(one.store, store)
@@ -116,4 +115,4 @@ def _photographs(validation: Validation, scanned: Scan) -> set[str]:
     Rows of a corpus name the photograph that they were cut from.
     """
     found = {sha256 for record in scanned.records for _, sha256 in record.views().values()}
-    return found | photographs_of(validation.sources).keys()
+    return found | photographs_of(validation.sources, scanned.indexes).keys()

@@ -15,7 +15,8 @@ import generators
 from generators.training import DataUse, NoiseTask, TrainingSetup
 from pipeline.building.progress import Style, tell
 from pipeline.lock import run_lock
-from pipeline.manifest.models import TrainGeneratorManifest
+from pipeline.manifest.models import Splits, TrainGeneratorManifest
+from pipeline.sources import Scan, scan_for_training
 from pipeline.training.data.batches import Batches
 from pipeline.training.data.store import TrainingStore
 from pipeline.training.engine.events import training_log
@@ -75,11 +76,14 @@ def _train_in(
     _announce(batches, store, style)
     task = _task(manifest, batches)
     task.module.to(device)
+    held_out = None
+    if manifest.validation is not None:
+        held_out = scan_for_training(manifest.validation.sources, Splits())
     trained = DataTask(
         task,
         batches,
         device=device,
-        validation=_validation(manifest, task, store),
+        validation=_validation(manifest, task, training=store, held_out=held_out),
         validation_batches=manifest.validation.batches if manifest.validation else 0,
     )
     display = TrainingDisplay(schedule.steps, style=style)
@@ -98,7 +102,15 @@ def _train_in(
     task.finish(trained.batch)
     if manifest.validation is not None:
         tell(style, "measuring the weights on the validation's data")
-    left = publish_generator(folder, manifest, trained, store=store, result=result, source=source)
+    left = publish_generator(
+        folder,
+        manifest,
+        trained,
+        store=store,
+        held_out=held_out,
+        result=result,
+        source=source,
+    )
     return _report(folder, manifest, left, task=trained, style=style) if manifest.report else left
 
 
@@ -123,7 +135,11 @@ def _fresh_denoiser(channels: int, name: str, seed: int, **params: Any) -> nn.Mo
 
 
 def _validation(
-    manifest: TrainGeneratorManifest, task: NoiseTask, training: TrainingStore
+    manifest: TrainGeneratorManifest,
+    task: NoiseTask,
+    *,
+    training: TrainingStore,
+    held_out: Scan | None,
 ) -> Batches | None:
     """Return held-out batches, which may see the clean image whatever the training may not."""
     if manifest.validation is None:
@@ -135,6 +151,7 @@ def _validation(
         domain=task.domain,
         size=manifest.schedule.batch_size,
         seed=manifest.seed + 1,
+        scanned=held_out,
     )
     check_held_out(training, store)
     return batches

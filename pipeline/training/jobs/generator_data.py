@@ -17,7 +17,7 @@ from pipeline.manifest.models import Device as DeviceSpec
 from pipeline.manifest.models import Splits, TrainingData
 from pipeline.pixels import Color, Pixels, quantise, to_color, to_unit
 from pipeline.records import ImageRecord, View
-from pipeline.sources import Scan, scan, scan_for_training
+from pipeline.sources import Scan, scan_for_training
 from pipeline.sources.views import load_training_views
 from pipeline.training.data.batches import Batches, StoreBatches, views
 from pipeline.training.data.simulated import Device, SimulatedBatches
@@ -133,9 +133,9 @@ def load_images(
     return [_image(record, needed, wanted, color=color, capture=capture) for record in records]
 
 
-def pair_records(data: TrainingData) -> list[ImageRecord]:
-    """Return the records of a manifest's sources that are clean/noisy pairs."""
-    return [r for r in scan(data.sources, Splits()).records if _offers(r, ("clean", "noisy"))]
+def pair_records(scanned: Scan) -> list[ImageRecord]:
+    """Return the records of a scan that are clean/noisy pairs."""
+    return [record for record in scanned.records if _offers(record, ("clean", "noisy"))]
 
 
 def check_held_out(training: TrainingStore, validation: TrainingStore) -> None:

@@ -13,6 +13,7 @@ from pipeline.images import read_pixels
 from pipeline.manifest.models import TrainGeneratorManifest
 from pipeline.measure.block_scores import evaluate_blocks, summarise
 from pipeline.measure.blocks import pair_blocks
+from pipeline.sources import Scan
 from pipeline.training.data.store import TrainingStore
 from pipeline.training.engine.loop import TrainingResult
 from pipeline.training.engine.task import DataTask
@@ -79,6 +80,7 @@ def publish_generator(
     trained: DataTask,
     *,
     store: TrainingStore,
+    held_out: Scan | None,
     result: TrainingResult,
     source: str,
 ) -> TrainedGenerator:
@@ -89,6 +91,7 @@ def publish_generator(
         manifest: The training.
         trained: The task, with its last (averaged) weights.
         store: What it was trained on.
+        held_out: What the validation's sources hold; ``None`` without validation.
         result: What the loop left.
         source: Where the manifest is.
     """
@@ -101,7 +104,7 @@ def publish_generator(
             "share_of_places_within_offset": round(store.kept_fraction, 4),
         },
         how={"objective": manifest.model},
-        metrics={} if manifest.validation is None else _measure(manifest, trained),
+        metrics={} if held_out is None else _measure(manifest, trained, held_out),
         findings=trained.task.findings(),
         subject={"configurations": [configuration_name(*capture) for capture in trained.captures]},
     )
@@ -119,14 +122,14 @@ def publish_generator(
     )
 
 
-def _measure(manifest: TrainGeneratorManifest, trained: DataTask) -> dict[str, Any]:
+def _measure(manifest: TrainGeneratorManifest, trained: DataTask, held_out: Scan) -> dict[str, Any]:
     """Score the weights on held-out data: batches, and whole blocks where there are real pairs."""
     assert manifest.validation is not None
     metrics: dict[str, Any] = {"validation": trained.validate()}
     generator = trained.task.generator()
     if generator is None or manifest.validation.simulate or trained.task.domain != "srgb":
         return metrics
-    pairs = pair_records(manifest.validation)
+    pairs = pair_records(held_out)
     sampling = "noise-aware, reference" if manifest.model == "naflow" else "blocks"
     metrics[sampling] = summarise(
         evaluate_blocks(generator, pair_blocks(pairs, read_pixels), seed=manifest.seed)
